@@ -1,0 +1,93 @@
+"""The settings of producers and consumers: safe defaults, one meaning on every backend."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from streamproof.errors import ConfigurationError
+from streamproof.records import AtTime
+
+Acks = Literal["all", "leader", "none"]
+Order = Literal["partition", "key"]
+Isolation = Literal["read_committed", "read_uncommitted"]
+Start = Literal["earliest", "latest"] | AtTime
+
+
+def _require(is_met: bool, name: str, value: object, wanted: str) -> None:
+    if not is_met:
+        raise ConfigurationError(f"{name}={value!r} is not possible: give {wanted}")
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerOptions:
+    """How a producer sends.
+
+    ``delivery_timeout_s`` bounds the time from ``send`` to the outcome of its delivery.
+    ``buffer_records`` bounds what is sent and not yet acknowledged; a full buffer makes ``send``
+    wait. ``linger_ms`` is how long a record may wait for others to share its request.
+    """
+
+    acks: Acks = "all"
+    is_idempotent: bool = True
+    linger_ms: float = 5.0
+    buffer_records: int = 100_000
+    delivery_timeout_s: float = 120.0
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
+    transactional_id: str | None = None
+    native: dict[str, object] = field(default_factory=dict)
+    """Settings for the client library itself, under its own names."""
+
+    def __post_init__(self) -> None:
+        _require(self.acks in ("all", "leader", "none"), "acks", self.acks, "'all', 'leader' or 'none'")
+        _require(self.linger_ms >= 0, "linger_ms", self.linger_ms, "0 or more milliseconds")
+        _require(self.buffer_records > 0, "buffer_records", self.buffer_records, "1 record or more")
+        _require(
+            self.delivery_timeout_s > 0, "delivery_timeout_s", self.delivery_timeout_s, "more than 0 seconds"
+        )
+        if self.is_idempotent and self.acks != "all":
+            raise ConfigurationError(
+                f"acks={self.acks!r} cannot be idempotent: pass is_idempotent=False too, or keep acks='all'"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerOptions:
+    """What a consumer reads, and how.
+
+    ``topics`` or ``pattern`` (a regular expression that must match the whole name), not both.
+    Without a ``group`` the consumer reads every partition and keeps no progress.
+    ``start`` says where a group without committed progress, or a reader without a group, begins.
+    ``prefetch`` bounds the records fetched from a broker and not yet acknowledged, where the
+    backend counts them (RabbitMQ). ``commit_interval_s`` is how often acknowledged progress is
+    stored while polling; ``None`` leaves it to ``commit()`` and ``close()``.
+    """
+
+    topics: tuple[str, ...] = ()
+    pattern: str | None = None
+    group: str | None = None
+    start: Start = "earliest"
+    order: Order = "partition"
+    isolation: Isolation = "read_committed"
+    prefetch: int = 1000
+    session_timeout_s: float = 10.0
+    max_poll_interval_s: float = 300.0
+    commit_interval_s: float | None = 5.0
+    client_id: str | None = None
+    native: dict[str, object] = field(default_factory=dict)
+    """Settings for the client library itself, under its own names."""
+
+    def __post_init__(self) -> None:
+        if bool(self.topics) == (self.pattern is not None):
+            raise ConfigurationError("name the topics to read, or one pattern=…: exactly one of the two")
+        is_start = self.start in ("earliest", "latest") or isinstance(self.start, AtTime)
+        _require(is_start, "start", self.start, "'earliest', 'latest' or a time (AtTime)")
+        _require(self.order in ("partition", "key"), "order", self.order, "'partition' or 'key'")
+        _require(self.prefetch > 0, "prefetch", self.prefetch, "1 record or more")
+        _require(
+            self.session_timeout_s > 0, "session_timeout_s", self.session_timeout_s, "more than 0 seconds"
+        )
+        _require(
+            self.max_poll_interval_s > 0,
+            "max_poll_interval_s",
+            self.max_poll_interval_s,
+            "more than 0 seconds",
+        )
