@@ -1,0 +1,100 @@
+"""One Producer/Consumer interface over an in-memory log, Apache Kafka and RabbitMQ.
+
+``connect(url)`` for threads, ``await aconnect(url)`` for coroutines; only the URL changes between
+backends.
+"""
+
+from streamproof._async.admin import AsyncAdmin
+from streamproof._async.bus import AsyncBus, aconnect
+from streamproof._async.consumer import AsyncConsumer
+from streamproof._async.producer import AsyncProducer
+from streamproof._sync.admin import Admin
+from streamproof._sync.bus import Bus, connect
+from streamproof._sync.consumer import Consumer
+from streamproof._sync.producer import Producer
+from streamproof.capabilities import Capabilities
+from streamproof.deliveries import AsyncDeliveries, AsyncDelivery, Deliveries, Delivery, Outcome
+from streamproof.errors import (
+    AccessDenied,
+    BackendError,
+    BufferFull,
+    Closed,
+    ConfigurationError,
+    DeliveryUnknown,
+    Fenced,
+    MissingExtra,
+    NotAssigned,
+    OffsetOutOfRange,
+    RecordTooLarge,
+    SerializationError,
+    StreamproofError,
+    TimedOut,
+    TopicExists,
+    UnknownTopic,
+    Unreachable,
+    Unsupported,
+    UsageError,
+)
+from streamproof.observer import ConsumerObserver
+from streamproof.options import ConsumerOptions, ProducerOptions
+from streamproof.records import (
+    AtTime,
+    GroupDescription,
+    MemberDescription,
+    Outgoing,
+    Receipt,
+    Record,
+    TopicDescription,
+    TopicPartition,
+    TopicSpec,
+)
+
+__all__ = [
+    "AccessDenied",
+    "Admin",
+    "AsyncAdmin",
+    "AsyncBus",
+    "AsyncConsumer",
+    "AsyncDeliveries",
+    "AsyncDelivery",
+    "AsyncProducer",
+    "AtTime",
+    "BackendError",
+    "BufferFull",
+    "Bus",
+    "Capabilities",
+    "Closed",
+    "ConfigurationError",
+    "Consumer",
+    "ConsumerObserver",
+    "ConsumerOptions",
+    "Deliveries",
+    "Delivery",
+    "DeliveryUnknown",
+    "Fenced",
+    "GroupDescription",
+    "MemberDescription",
+    "MissingExtra",
+    "NotAssigned",
+    "OffsetOutOfRange",
+    "Outcome",
+    "Outgoing",
+    "Producer",
+    "ProducerOptions",
+    "Receipt",
+    "Record",
+    "RecordTooLarge",
+    "SerializationError",
+    "StreamproofError",
+    "TimedOut",
+    "TopicDescription",
+    "TopicExists",
+    "TopicPartition",
+    "TopicSpec",
+    "UnknownTopic",
+    "Unreachable",
+    "Unsupported",
+    "UsageError",
+    "aconnect",
+    "connect",
+]

@@ -30,6 +30,8 @@ exception crosses the seam. A message says what happened, why, and what to do ab
     └── DeliveryUnknown           sent, and then no word whether it was stored  (not definite)
 """
 
+from typing import Any
+
 
 class StreamproofError(Exception):
     """The root of all errors raised by this package."""
@@ -66,7 +68,12 @@ class Unsupported(StreamproofError):
 
 
 class SerializationError(StreamproofError):
-    """A key or value could not be serialised, or bytes could not be read back."""
+    """A key or value could not be serialised, or bytes could not be read back.
+
+    ``record`` is the record whose bytes could not be read, where one was being consumed.
+    """
+
+    record: Any = None
 
 
 class BackendError(StreamproofError):

@@ -72,7 +72,7 @@ class Outgoing(msgspec.Struct, Generic[K, V], frozen=True, gc=False):
     timestamp_ms: int | None = None
 
 
-RawOutgoing = Outgoing[bytes, bytes | None]
+RawOutgoing = Outgoing[bytes | None, bytes | None]
 
 
 class Receipt(NamedTuple):

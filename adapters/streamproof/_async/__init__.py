@@ -1,0 +1,1 @@
+"""The classes that coroutines hold. ``streamproof._sync`` is generated from this package."""

@@ -1,0 +1,56 @@
+"""What happens in a consumer when logs come and go."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+from streamproof._async.colour import Guard
+from streamproof.core.inflight import InFlight
+from streamproof.observer import ConsumerObserver
+from streamproof.records import TopicPartition
+
+
+class AsyncAssignment:
+    """The driver's listener: keeps the ledgers in step with the assignment, and stores progress
+    before a log goes."""
+
+    def __init__(
+        self,
+        observer: ConsumerObserver,
+        in_flight: InFlight,
+        guard: Guard,
+        store_progress: Callable[[Sequence[TopicPartition]], Awaitable[None]],
+        discard_fetched: Callable[[Iterable[TopicPartition]], None],
+    ) -> None:
+        self.observer = observer
+        self.generation: int | None = None
+        self._in_flight = in_flight
+        self._guard = guard
+        self._store_progress = store_progress
+        self._discard_fetched = discard_fetched
+
+    async def on_assign(
+        self,
+        generation: int | None,
+        partitions: Sequence[TopicPartition],
+        positions: Mapping[TopicPartition, int],
+    ) -> None:
+        """Begin a ledger for each log that is new."""
+        self.generation = generation
+        with self._guard:
+            self._in_flight.open(partitions)
+        self.observer.assigned(generation, partitions, positions)
+
+    async def on_revoke(self, generation: int | None, partitions: Sequence[TopicPartition]) -> None:
+        """Store the progress of these logs while they are still held, then forget them."""
+        await self._store_progress(partitions)
+        self._forget(partitions)
+        self.observer.revoked(generation, partitions)
+
+    async def on_lost(self, generation: int | None, partitions: Sequence[TopicPartition]) -> None:
+        """Forget these logs: it is too late to store anything."""
+        self._forget(partitions)
+        self.observer.lost(generation, partitions)
+
+    def _forget(self, partitions: Sequence[TopicPartition]) -> None:
+        with self._guard:
+            self._in_flight.drop(partitions)
+            self._discard_fetched(partitions)

@@ -1,0 +1,469 @@
+"""The consumer that applications hold."""
+
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, cast, final
+
+import msgspec
+
+from streamproof._async.assignment import AsyncAssignment
+from streamproof._async.colour import Guard, now_s
+from streamproof.capabilities import Capabilities
+from streamproof.core.inflight import InFlight
+from streamproof.driver import AsyncConsumerDriver
+from streamproof.errors import Closed, NotAssigned, SerializationError, StreamproofError, TimedOut
+from streamproof.observer import ConsumerObserver
+from streamproof.options import ConsumerOptions
+from streamproof.records import Position, RawRecord, Record, TopicPartition, position_of
+from streamproof.refusals import require_group, require_offsets, require_seek
+from streamproof.serialization import Decode
+
+_log = logging.getLogger("streamproof.consumer")
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_PARKED_LIMIT = 1000
+_FAR_S = 1e6
+_READ_AHEAD = 100
+"""Records asked of the driver at least: one by one would cost a call each."""
+
+
+@final
+class AsyncConsumer(Generic[K, V]):
+    """Reads topics, alone or with others in a group. At-least-once by default.
+
+    Two ways to read. *Iterating* hands out one record at a time and acknowledges it when the next
+    is asked for, that is, after the loop's body::
+
+        async for record in consumer:
+            await handle(record)
+
+    *Polling* hands out batches; what was handled is acknowledged by hand::
+
+        for record in await consumer.poll():
+            await handle(record)
+            await consumer.ack(record)
+
+    Acknowledged progress is stored every ``commit_interval_s`` while polling, before a log goes to
+    another member, by ``commit()`` and on ``close()``; what was not stored is delivered again to
+    whoever reads the log next. Poll, iterate and seek from one task at a time; ``ack`` and
+    ``nack`` may come from others.
+    """
+
+    def __init__(
+        self,
+        driver: AsyncConsumerDriver,
+        options: ConsumerOptions,
+        capabilities: Capabilities,
+        decode_key: Decode | None,
+        decode_value: Decode | None,
+        observer: ConsumerObserver,
+    ) -> None:
+        self._driver = driver
+        self._options = options
+        self._capabilities = capabilities
+        self._decode_key = decode_key
+        self._decode_value = decode_value
+        self._guard = Guard()
+        self._in_flight = InFlight(options.order)
+        self._fetched: deque[RawRecord] = deque()
+        self._paused: set[TopicPartition] = set()
+        self._throttled: set[TopicPartition] = set()
+        self._undecodable: SerializationError | None = None
+        self._next_commit_s = 0.0
+        self._is_closed = False
+        self._assignment = AsyncAssignment(
+            observer, self._in_flight, self._guard, self._store_progress, self._discard_fetched
+        )
+
+    # -- reading ---------------------------------------------------------------------------
+
+    async def poll(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Record[K, V]]:
+        """Up to ``max_records`` records, as soon as there is one; empty when ``timeout_s`` passes.
+
+        In order within each log; a lane held by ``nack`` is left out until it is due. Rebalances
+        happen in here, so poll at least every ``max_poll_interval_s``. Raises
+        :class:`OffsetOutOfRange` when the place to read was trimmed away (``seek`` before going
+        on), and :class:`SerializationError`, with the record as its ``record``, for one that
+        cannot be decoded (``ack(error.record)`` skips it; the others are not lost).
+        """
+        self._require_open()
+        self._raise_undecodable()
+        deadline = now_s() + timeout_s
+        while True:
+            with self._guard:
+                ready = self._take(max_records)
+            if ready:
+                return self._decoded(ready)
+            if self._undecodable is not None:
+                self._raise_undecodable()
+            left = deadline - now_s()
+            nap_s = max(0.0, min(left, self._nap_s()))
+            fetched = await self._driver.poll(max(max_records, _READ_AHEAD), nap_s)
+            with self._guard:
+                self._fetched.extend(fetched)
+                ready = self._take(max_records)
+            await self._commit_when_due()
+            if ready:
+                return self._decoded(ready)
+            if left <= 0:
+                return []
+
+    def __aiter__(self) -> AsyncIterator[Record[K, V]]:
+        return self.stream()
+
+    async def stream(self, idle_timeout_s: float | None = None) -> AsyncIterator[Record[K, V]]:
+        """Hand out one record at a time, acknowledging each when the next is asked for.
+
+        Ends when no record came for ``idle_timeout_s``; without it, never. A record whose loop body
+        raises, or that was given back with ``nack``, is not acknowledged.
+        """
+        last_s = now_s()
+        while not self._is_closed:
+            for record in await self.poll(1, 1.0 if idle_timeout_s is None else min(1.0, idle_timeout_s)):
+                yield record
+                await self._ack_handled(record)
+                last_s = now_s()
+            if idle_timeout_s is not None and now_s() - last_s >= idle_timeout_s:
+                await self._commit_when_due()
+                return
+
+    # -- acknowledging ---------------------------------------------------------------------
+
+    async def ack(self, *records: Record[Any, Any] | Sequence[Record[Any, Any]]) -> None:
+        """Mark records, or whole batches, as handled, in any order. It does not wait for the
+        broker: see ``commit``. A second ack of a record does nothing. Raises
+        :class:`NotAssigned` when its log is held no longer: it will be delivered to another
+        member. On a backend that acknowledges each message this hands the ack to the client."""
+        self._require_open()
+        for chosen in records:
+            batch: Sequence[Any] = (chosen,) if isinstance(chosen, Record) else chosen
+            with self._guard:
+                taken = self._in_flight.acknowledge(batch)
+            if self._capabilities.acknowledgement == "message" and self._options.group is not None and taken:
+                await self._driver.ack(taken)
+
+    async def nack(self, record: Record[Any, Any], delay_s: float = 0.0) -> None:
+        """Give a record back, to get it again after ``delay_s`` with ``attempt`` one higher.
+
+        Its lane (its key or its log, as ``order`` says) is held until then: the records behind it
+        in the lane, also those of the same batch, wait and are delivered again after it; leave
+        them unhandled. Nothing is told to the broker; if this consumer dies meanwhile, the next
+        owner of the log gets it at once. Raises :class:`NotAssigned` as ``ack`` does.
+        """
+        self._require_open()
+        with self._guard:
+            self._in_flight.give_back(record, now_s() + delay_s)
+            self._hold_fetching(record.topic_partition)
+
+    async def commit(
+        self, offsets: Mapping[TopicPartition, int] | None = None, timeout_s: float = 10.0
+    ) -> None:
+        """Store the group's progress; on return it is stored. Without ``offsets`` that is the
+        offset below which everything was acknowledged, in each log. Where each message is
+        acknowledged on its own there is nothing to store. Raises :class:`NotAssigned` when a log
+        went to another member, :class:`TimedOut`, :class:`Unreachable`."""
+        self._require_open()
+        require_group(self._options, "commit")
+        if self._capabilities.acknowledgement == "message":
+            if offsets is not None:
+                require_offsets(self._capabilities, self._options, "commit of offsets")
+            return
+        if offsets is None:
+            with self._guard:
+                offsets = self._in_flight.progress()
+        await self._store(dict(offsets), timeout_s)
+
+    # -- place and flow --------------------------------------------------------------------
+
+    async def seek(
+        self,
+        to: Position | datetime,
+        partitions: Iterable[TopicPartition] | None = None,
+        timeout_s: float = 10.0,
+    ) -> None:
+        """Read on from ``to`` (an offset, ``"beginning"``, ``"end"``, a time) in these logs, or in
+        all that are held. What was handed out and not acknowledged is forgotten. A group's
+        stored progress never goes back by itself: ``commit(offsets)`` does that."""
+        self._require_open()
+        place = position_of(to)
+        require_seek(self._capabilities, self._options, place)
+        chosen = tuple(partitions) if partitions is not None else self.assignment()
+        await self._driver.seek(chosen, place, timeout_s)
+        with self._guard:
+            self._in_flight.rewind(chosen)
+            self._discard_fetched(chosen)
+            self._release(chosen)
+
+    async def pause(self, *partitions: TopicPartition) -> None:
+        """Hand out nothing from these logs, or from all, until ``resume``. Nothing is lost."""
+        self._require_open()
+        chosen = partitions or self.assignment()
+        with self._guard:
+            self._paused.update(chosen)
+            self._driver.pause(chosen)
+
+    async def resume(self, *partitions: TopicPartition) -> None:
+        """Undo ``pause``."""
+        self._require_open()
+        chosen = partitions or tuple(self._paused)
+        with self._guard:
+            self._paused.difference_update(chosen)
+            self._driver.resume([partition for partition in chosen if partition not in self._throttled])
+
+    def assignment(self) -> tuple[TopicPartition, ...]:
+        """The logs this consumer holds now, sorted."""
+        return self._driver.assignment()
+
+    @property
+    def generation(self) -> int | None:
+        """The group's generation that the assignment belongs to, where the backend has them."""
+        return self._assignment.generation
+
+    async def wait_assigned(self, timeout_s: float = 30.0) -> tuple[TopicPartition, ...]:
+        """Wait until at least one log is assigned, and return the assignment. Records that arrive
+        meanwhile are kept for the next poll. Raises :class:`TimedOut`."""
+        self._require_open()
+        deadline = now_s() + timeout_s
+        while not self.assignment():
+            left = deadline - now_s()
+            if left <= 0:
+                raise TimedOut(f"no log was assigned within {timeout_s} s: are there more members than logs?")
+            fetched = await self._driver.poll(1, min(left, 0.5))
+            with self._guard:
+                self._fetched.extend(fetched)
+        return self.assignment()
+
+    async def position(self, partition: TopicPartition, timeout_s: float = 10.0) -> int:
+        """The offset of the next record that a poll would hand out for the first time."""
+        self._require_open()
+        require_offsets(self._capabilities, self._options, "position")
+        for record in self._fetched:
+            if record.partition == partition.partition and record.topic == partition.topic:
+                assert record.offset is not None
+                return record.offset
+        return await self._driver.position(partition, timeout_s)
+
+    async def committed(
+        self, *partitions: TopicPartition, timeout_s: float = 10.0
+    ) -> dict[TopicPartition, int | None]:
+        """The group's stored next offset of each of these logs, or of all that are held."""
+        self._require_open()
+        require_group(self._options, "committed")
+        require_offsets(self._capabilities, self._options, "committed")
+        return await self._driver.committed(partitions or self.assignment(), timeout_s)
+
+    async def lag(self, *partitions: TopicPartition, timeout_s: float = 10.0) -> dict[TopicPartition, int]:
+        """Records between the position and the end of each log held (control records included)."""
+        self._require_open()
+        require_offsets(self._capabilities, self._options, "lag")
+        chosen = partitions or self.assignment()
+        ends = await self._driver.watermarks(chosen, timeout_s)
+        return {
+            partition: max(0, ends[partition].end - await self.position(partition, timeout_s))
+            for partition in chosen
+        }
+
+    # -- the end ---------------------------------------------------------------------------
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._is_closed
+
+    async def close(self, timeout_s: float = 10.0) -> None:
+        """Store the acknowledged progress, leave the group, let go; all within the bound. A second
+        call does nothing. Raises what kept the progress from being stored, after closing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        deadline = now_s() + timeout_s
+        failure: StreamproofError | None = None
+        try:
+            with self._guard:
+                progress = self._in_flight.progress()
+            if self._options.group is not None and progress:
+                await self._store(progress, timeout_s / 2)
+        except NotAssigned:
+            _log.info("progress of %d logs belongs to another member by now", len(progress))
+        except StreamproofError as error:
+            failure = error
+        finally:
+            await self._driver.close(max(0.1, deadline - now_s()))
+        if failure is not None:
+            raise failure
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # -- inside ----------------------------------------------------------------------------
+
+    async def start(self, timeout_s: float) -> None:
+        """Begin reading; the bus calls it."""
+        self._next_commit_s = now_s() + (self._options.commit_interval_s or 0.0)
+        await self._driver.start(self._assignment, timeout_s)
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise Closed("the consumer is closed: make a new one with bus.consumer(…)")
+
+    def _take(self, max_records: int) -> Sequence[RawRecord]:
+        """What may be handed out now: due records of held lanes first, then fetched ones."""
+        ready: list[RawRecord] = self._in_flight.due(now_s(), max_records, self._paused)
+        if self._throttled:
+            self._release_relieved()
+        room = max_records - len(ready)
+        if room > 0 and self._fetched:
+            ready.extend(self._in_flight.deliver(self._from_fetched(room)))
+            if self._in_flight.next_due_s() is not None:
+                for partition in self.assignment():
+                    if self._in_flight.parked(partition) > _PARKED_LIMIT:
+                        self._hold_fetching(partition)
+        return ready
+
+    def _from_fetched(self, room: int) -> list[RawRecord]:
+        fetched = self._fetched
+        if not self._paused:
+            if len(fetched) <= room:
+                self._fetched = deque()
+                return list(fetched)
+            return [fetched.popleft() for _ in range(room)]
+        taken: list[RawRecord] = []
+        kept: deque[RawRecord] = deque()
+        for record in fetched:
+            is_paused = record.topic_partition in self._paused
+            (kept if is_paused or len(taken) >= room else taken).append(record)
+        self._fetched = kept
+        return taken
+
+    def _nap_s(self) -> float:
+        """How long the driver may wait: until a held lane is due or a commit is."""
+        due_s = self._in_flight.next_due_s(self._paused)
+        if self._options.commit_interval_s is not None and self._options.group is not None:
+            due_s = self._next_commit_s if due_s is None else min(due_s, self._next_commit_s)
+        return _FAR_S if due_s is None else due_s - now_s()
+
+    def _decoded(self, records: Sequence[RawRecord]) -> list[Record[K, V]]:
+        key, value = self._decode_key, self._decode_value
+        if key is None and value is None:
+            return cast("list[Record[K, V]]", records if isinstance(records, list) else list(records))
+        decoded: list[Record[K, V]] = []
+        for index, record in enumerate(records):
+            try:
+                decoded.append(
+                    msgspec.structs.replace(
+                        cast("Record[Any, Any]", record),
+                        key=key(record.key) if key is not None else record.key,
+                        value=value(record.value) if value is not None else record.value,
+                    )
+                )
+            except SerializationError as error:
+                self._keep_undecodable(error, records, index)
+                break
+        if not decoded:
+            self._raise_undecodable()
+        return decoded
+
+    def _keep_undecodable(self, error: SerializationError, records: Sequence[RawRecord], index: int) -> None:
+        record = records[index]
+        place = f"{record.topic}[{record.partition}]" + (
+            f" at offset {record.offset}" if record.offset is not None else ""
+        )
+        self._undecodable = SerializationError(f"{place} cannot be decoded: {error}")
+        self._undecodable.record = record
+        self._undecodable.__cause__ = error
+        with self._guard:
+            for later in reversed(records[index + 1 :]):
+                self._in_flight.withdraw(later)
+                self._fetched.appendleft(later)
+
+    def _raise_undecodable(self) -> None:
+        error, self._undecodable = self._undecodable, None
+        if error is not None:
+            raise error
+
+    async def _ack_handled(self, record: Record[K, V]) -> None:
+        with self._guard:
+            is_given_back = self._in_flight.is_held(record)
+        if not is_given_back and not self._is_closed:
+            try:
+                await self.ack(record)
+            except NotAssigned:
+                _log.info("a handled record belongs to another member by now and will be handled again")
+
+    def _hold_fetching(self, partition: TopicPartition) -> None:
+        """Stop fetching a log whose held lanes would park more and more."""
+        is_full = self._in_flight.parked(partition) > _PARKED_LIMIT or self._options.order == "partition"
+        if is_full and partition not in self._throttled:
+            self._throttled.add(partition)
+            self._driver.pause((partition,))
+
+    def _release_relieved(self) -> None:
+        relieved = [
+            partition
+            for partition in self._throttled
+            if self._in_flight.parked(partition)
+            <= (_PARKED_LIMIT // 2 if self._options.order == "key" else 0)
+        ]
+        self._release(relieved)
+
+    def _release(self, partitions: Iterable[TopicPartition]) -> None:
+        held = set(self.assignment())
+        for partition in partitions:
+            if partition in self._throttled:
+                self._throttled.discard(partition)
+                if partition not in self._paused and partition in held:
+                    self._driver.resume((partition,))
+
+    def _discard_fetched(self, partitions: Iterable[TopicPartition]) -> None:
+        gone = set(partitions)
+        self._fetched = deque(record for record in self._fetched if record.topic_partition not in gone)
+        kept = set(self.assignment())
+        self._paused = {partition for partition in self._paused if partition not in gone or partition in kept}
+        self._throttled = {
+            partition for partition in self._throttled if partition not in gone or partition in kept
+        }
+
+    async def _commit_when_due(self) -> None:
+        interval_s = self._options.commit_interval_s
+        if interval_s is None or self._options.group is None or now_s() < self._next_commit_s:
+            return
+        self._next_commit_s = now_s() + interval_s
+        await self._store_progress(None)
+
+    async def _store_progress(self, partitions: Sequence[TopicPartition] | None) -> None:
+        """Store what was acknowledged; what cannot be stored now is tried again later."""
+        with self._guard:
+            progress = self._in_flight.progress(partitions)
+        if not progress or self._capabilities.acknowledgement == "message" or self._options.group is None:
+            return
+        try:
+            await self._store(progress, 5.0)
+        except StreamproofError as error:
+            _log.warning("progress of %d logs was not stored: %s", len(progress), error)
+
+    async def _store(self, offsets: dict[TopicPartition, int], timeout_s: float) -> None:
+        if not offsets or self._capabilities.acknowledgement == "message":
+            return
+        observer = self._assignment.observer
+        observer.commit_begins(self._assignment.generation, offsets)
+        try:
+            await self._driver.commit(offsets, timeout_s)
+        except StreamproofError as error:
+            observer.commit_ends(error)
+            raise
+        with self._guard:
+            self._in_flight.mark_committed(offsets)
+        observer.commit_ends(None)

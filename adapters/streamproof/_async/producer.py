@@ -1,0 +1,122 @@
+"""The producer that applications hold."""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, final
+
+from streamproof.checks import as_bytes, as_headers, as_outgoing, require_topic_name
+from streamproof.deliveries import AsyncDeliveries, AsyncDelivery
+from streamproof.driver import AsyncProducerDriver
+from streamproof.errors import Closed
+from streamproof.records import Outgoing
+from streamproof.serialization import Encode
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+HeadersLike = Mapping[str, str | bytes | None] | Sequence[tuple[str, str | bytes | None]]
+
+
+@final
+class AsyncProducer(Generic[K, V]):
+    """Sends records. Records of one key, or to one partition, are stored in the order of the sends.
+
+    With the default options every record is acknowledged by all in-sync replicas, and the
+    client's own retries cannot double it where the backend has idempotence.
+    """
+
+    def __init__(
+        self,
+        driver: AsyncProducerDriver,
+        encode_key: Encode | None,
+        encode_value: Encode | None,
+    ) -> None:
+        self._driver = driver
+        self._encode_key = encode_key
+        self._encode_value = encode_value
+        self._is_closed = False
+
+    async def send(
+        self,
+        topic: str,
+        value: V | None,
+        *,
+        key: K | None = None,
+        headers: HeadersLike = (),
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        timeout_s: float = 30.0,
+    ) -> AsyncDelivery:
+        """Take one record for sending, and return its delivery: acknowledged, certainly failed or
+        unknown. Does not wait for the outcome; it waits, at most ``timeout_s``, only while the send
+        buffer is full, and then raises :class:`BufferFull` (nothing was taken). ``value`` may be
+        ``None``: a tombstone. Without ``partition`` the key decides (murmur2, as in Kafka)."""
+        if self._is_closed:
+            raise _closed()
+        raw_value: Any = value if self._encode_value is None else self._encode_value(value)
+        raw_key: Any = key if self._encode_key is None else self._encode_key(key)
+        if type(raw_value) is not bytes and raw_value is not None:
+            raw_value = as_bytes(raw_value, "value")
+        if type(raw_key) is not bytes and raw_key is not None:
+            raw_key = as_bytes(raw_key, "key")
+        if type(topic) is not str or not topic:
+            require_topic_name(topic)
+        return await self._driver.send(
+            topic,
+            raw_value,
+            raw_key,
+            as_headers(headers) if headers else (),
+            partition,
+            timestamp_ms,
+            timeout_s,
+        )
+
+    async def send_many(
+        self,
+        topic: str,
+        records: Sequence[Outgoing[V | None, K | None] | tuple[K | None, V | None] | V],
+        *,
+        timeout_s: float = 30.0,
+    ) -> AsyncDeliveries:
+        """Send many at the lowest cost a record, in order. Each is an :class:`Outgoing`, a
+        ``(key, value)`` pair or a value. A record that no longer fits into the buffer within
+        ``timeout_s`` has a delivery that failed with :class:`BufferFull`."""
+        if self._is_closed:
+            raise _closed()
+        require_topic_name(topic)
+        raw = as_outgoing(records, self._encode_key, self._encode_value)
+        return await self._driver.send_many(topic, raw, timeout_s)
+
+    async def flush(self, timeout_s: float = 30.0) -> None:
+        """Wait until everything sent before is settled, well or badly: look at the deliveries.
+        Raises :class:`TimedOut` when some are still under way."""
+        if self._is_closed:
+            raise _closed()
+        await self._driver.flush(timeout_s)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._is_closed
+
+    async def close(self, timeout_s: float = 30.0) -> None:
+        """Flush within the bound, then let go; what is not settled by then is unknown. A second
+        call does nothing."""
+        if not self._is_closed:
+            self._is_closed = True
+            await self._driver.close(timeout_s)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+def _closed() -> Closed:
+    return Closed("the producer is closed: make a new one with bus.producer(…)")

@@ -1,0 +1,288 @@
+"""What a consumer handed to the application and the application has not acknowledged yet.
+
+A pure ledger: no I/O, no clock (times are passed in), no locks (the consumer guards it). It keeps
+
+* the *low-water mark* of each log: acks may come in any order, but progress is the offset below
+  which everything is acknowledged, so that a crash never skips a record;
+* *held lanes*: a record given back with ``nack`` holds its lane (its key, or its whole log) until
+  it is due; records of that lane that come after it, handed out or not, wait behind it and are
+  delivered again in their order. Nothing is given back to the broker, which would lose the order.
+
+An *identity* names a record within its log: its offset, or the driver's token where it has none.
+"""
+
+from collections import deque
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from streamproof.errors import NotAssigned
+from streamproof.options import Order
+from streamproof.records import RawRecord, Record, TopicPartition
+
+_WHOLE_LOG = object()
+
+
+def _identity(record: Record[Any, Any]) -> Hashable:
+    return record.offset if record.offset is not None else record.token
+
+
+class _HeldLane:
+    """Records of one lane that wait, in order, until ``due_s``."""
+
+    __slots__ = ("due_s", "waiting")
+
+    def __init__(self, due_s: float) -> None:
+        self.due_s = due_s
+        self.waiting: deque[RawRecord] = deque()
+
+
+class _Ledger:
+    """One log's part: see the module's docstring."""
+
+    __slots__ = ("attempts", "delivered", "held", "next_offset", "open", "order", "parked")
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.delivered: deque[RawRecord] = deque()
+        self.open: set[Hashable] = set()
+        self.attempts: dict[Hashable, int] = {}
+        self.held: dict[object, _HeldLane] = {}
+        self.parked = 0
+        self.next_offset: int | None = None
+
+    def lane(self, record: RawRecord) -> object:
+        return record.key if self.order == "key" else _WHOLE_LOG
+
+    def deliver(self, records: Sequence[RawRecord]) -> Sequence[RawRecord]:
+        self.delivered.extend(records)
+        self.open.update(map(_identity, records))
+        if not self.held:
+            return records
+        free = []
+        for record in records:
+            held = self.held.get(self.lane(record))
+            if held is None:
+                free.append(record)
+            else:
+                held.waiting.append(record)
+                self.parked += 1
+        return free
+
+    def acknowledge(self, records: Iterable[RawRecord]) -> list[RawRecord]:
+        is_open = self.open
+        taken = []
+        for record in records:
+            identity = _identity(record)
+            if identity in is_open:
+                is_open.remove(identity)
+                taken.append(record)
+        self._advance()
+        return taken
+
+    def _advance(self) -> None:
+        delivered, is_open = self.delivered, self.open
+        last = None
+        while delivered and _identity(delivered[0]) not in is_open:
+            last = delivered.popleft()
+        if last is not None:
+            if last.offset is not None:
+                self.next_offset = last.offset + 1
+            if self.attempts and not is_open:
+                self.attempts.clear()
+
+    def give_back(self, record: Record[Any, Any], due_s: float) -> bool:
+        identity = _identity(record)
+        if identity not in self.open:
+            return False
+        self.attempts[identity] = max(self.attempts.get(identity, 1), record.attempt) + 1
+        # The application's record has a decoded key; the lane is that of the bytes.
+        lane = self.lane(next(kept for kept in self.delivered if _identity(kept) == identity))
+        held = self.held.setdefault(lane, _HeldLane(due_s))
+        held.due_s = max(held.due_s, due_s)
+        self.parked -= len(held.waiting)
+        waiting = {_identity(waiter) for waiter in held.waiting}
+        is_behind = False
+        again: deque[RawRecord] = deque()
+        for candidate in self.delivered:
+            found = _identity(candidate)
+            is_behind = is_behind or found == identity
+            if (is_behind or found in waiting) and found in self.open and self.lane(candidate) == lane:
+                again.append(candidate)
+        held.waiting = again
+        self.parked += len(again)
+        return True
+
+    def withdraw(self, record: RawRecord) -> None:
+        """Take back the newest record, which was not handed out after all."""
+        if self.delivered and _identity(self.delivered[-1]) == _identity(record):
+            self.delivered.pop()
+            self.open.discard(_identity(record))
+
+    def is_waiting(self, record: Record[Any, Any]) -> bool:
+        identity = _identity(record)
+        return any(_identity(waiter) == identity for held in self.held.values() for waiter in held.waiting)
+
+    def due(self, now_s: float, room: int) -> list[RawRecord]:
+        found: list[RawRecord] = []
+        for lane in [lane for lane, held in self.held.items() if held.due_s <= now_s]:
+            waiting = self.held[lane].waiting
+            while waiting and len(found) < room:
+                record = waiting.popleft()
+                self.parked -= 1
+                identity = _identity(record)
+                if identity in self.open:
+                    found.append(self._again(record, identity))
+            if not waiting:
+                del self.held[lane]
+        return found
+
+    def _again(self, record: RawRecord, identity: Hashable) -> RawRecord:
+        attempt = self.attempts.get(identity)
+        if attempt is None:
+            return record
+        return msgspec.structs.replace(record, attempt=attempt, is_redelivered=True)
+
+
+class InFlight:
+    """The ledgers of all logs that a consumer holds."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._ledgers: dict[TopicPartition, _Ledger] = {}
+        self._committed: dict[TopicPartition, int] = {}
+
+    def __len__(self) -> int:
+        """Records delivered by the driver and not acknowledged, held ones included."""
+        return sum(len(ledger.open) for ledger in self._ledgers.values())
+
+    def open(self, partitions: Iterable[TopicPartition]) -> None:
+        """Begin a ledger for each of these logs that has none."""
+        for partition in partitions:
+            self._ledgers.setdefault(partition, _Ledger(self._order))
+
+    def drop(self, partitions: Iterable[TopicPartition]) -> None:
+        """Forget these logs: they went away."""
+        for partition in partitions:
+            self._ledgers.pop(partition, None)
+            self._committed.pop(partition, None)
+
+    def rewind(self, partitions: Iterable[TopicPartition]) -> None:
+        """Forget what is in flight in these logs; they stay held (after a seek)."""
+        for partition in partitions:
+            if partition in self._ledgers:
+                self._ledgers[partition] = _Ledger(self._order)
+
+    def deliver(self, records: Sequence[RawRecord]) -> Sequence[RawRecord]:
+        """Enter what the driver returned; gives what may be handed out now. The rest waits in
+        its held lane. Records of logs that are not held are dropped."""
+        runs = _runs(records)
+        if len(runs) == 1:
+            return self._deliver_run(*runs[0])
+        free: list[RawRecord] = []
+        for partition, run in runs:
+            free.extend(self._deliver_run(partition, run))
+        return free
+
+    def _deliver_run(self, partition: TopicPartition, run: Sequence[RawRecord]) -> Sequence[RawRecord]:
+        ledger = self._ledgers.get(partition)
+        return ledger.deliver(run) if ledger is not None else ()
+
+    def acknowledge(self, records: Sequence[RawRecord]) -> list[RawRecord]:
+        """Mark records as done, in any order; returns those that were not yet. A record that was
+        acknowledged before is passed over; one whose log is not held raises
+        :class:`NotAssigned`, after the others were taken."""
+        taken: list[RawRecord] = []
+        missing: TopicPartition | None = None
+        for partition, run in _runs(records):
+            ledger = self._ledgers.get(partition)
+            if ledger is None:
+                missing = partition
+            else:
+                taken.extend(ledger.acknowledge(run))
+        if missing is not None:
+            raise _not_held(missing)
+        return taken
+
+    def give_back(self, record: Record[Any, Any], due_s: float) -> None:
+        """Hold the record's lane until ``due_s``, then deliver it and what follows in the lane again."""
+        partition = TopicPartition(record.topic, record.partition)
+        ledger = self._ledgers.get(partition)
+        if ledger is None or not ledger.give_back(record, due_s):
+            raise _not_held(partition)
+
+    def withdraw(self, record: RawRecord) -> None:
+        """Undo ``deliver`` for the newest record of its log, which was not handed out after all."""
+        ledger = self._ledgers.get(TopicPartition(record.topic, record.partition))
+        if ledger is not None:
+            ledger.withdraw(record)
+
+    def is_held(self, record: Record[Any, Any]) -> bool:
+        """Whether this record was given back and waits to be delivered again."""
+        ledger = self._ledgers.get(TopicPartition(record.topic, record.partition))
+        return ledger is not None and ledger.is_waiting(record)
+
+    def due(self, now_s: float, room: int, paused: Iterable[TopicPartition] = ()) -> list[RawRecord]:
+        """Up to ``room`` records of held lanes whose time has come, in the order of each lane."""
+        found: list[RawRecord] = []
+        for partition, ledger in self._ledgers.items():
+            if ledger.held and len(found) < room and partition not in paused:
+                found.extend(ledger.due(now_s, room - len(found)))
+        return found
+
+    def next_due_s(self, paused: Iterable[TopicPartition] = ()) -> float | None:
+        """When the next held lane is due."""
+        times = [
+            held.due_s
+            for partition, ledger in self._ledgers.items()
+            if partition not in paused
+            for held in ledger.held.values()
+        ]
+        return min(times, default=None)
+
+    def parked(self, partition: TopicPartition) -> int:
+        """Records of this log that wait in held lanes."""
+        ledger = self._ledgers.get(partition)
+        return ledger.parked if ledger is not None else 0
+
+    def progress(self, partitions: Iterable[TopicPartition] | None = None) -> dict[TopicPartition, int]:
+        """The next offset to read in each log that moved since it was last committed. It never
+        goes back, also not after a seek to an earlier place."""
+        chosen = self._ledgers if partitions is None else partitions
+        moved = {}
+        for partition in chosen:
+            ledger = self._ledgers.get(partition)
+            if ledger is None or ledger.next_offset is None:
+                continue
+            if ledger.next_offset > self._committed.get(partition, -1):
+                moved[partition] = ledger.next_offset
+        return moved
+
+    def mark_committed(self, offsets: dict[TopicPartition, int]) -> None:
+        """These offsets are stored."""
+        for partition, offset in offsets.items():
+            if partition in self._ledgers:
+                self._committed[partition] = offset
+
+
+def _runs(records: Sequence[RawRecord]) -> list[tuple[TopicPartition, Sequence[RawRecord]]]:
+    """The records cut where the log changes; most polls are one or a few runs."""
+    runs: list[tuple[TopicPartition, Sequence[RawRecord]]] = []
+    start = 0
+    topic, partition = None, -1
+    for index, record in enumerate(records):
+        if record.partition != partition or record.topic != topic:
+            if topic is not None:
+                runs.append((TopicPartition(topic, partition), records[start:index]))
+            start, topic, partition = index, record.topic, record.partition
+    if topic is not None:
+        runs.append((TopicPartition(topic, partition), records[start:] if start else records))
+    return runs
+
+
+def _not_held(partition: TopicPartition) -> NotAssigned:
+    return NotAssigned(
+        f"{partition.topic}[{partition.partition}] is not held any more, or the record is done: "
+        "it belongs to another member now, which gets it again; drop this one"
+    )
