@@ -161,6 +161,12 @@ class Consumer(Generic[K, V]):
             self._in_flight.give_back(record, now_s() + delay_s)
             self._hold_fetching(record.topic_partition)
 
+    def is_held(self, record: Record[Any, Any]) -> bool:
+        """Whether this record waits in a held lane: given back, or behind one that was. It will
+        be delivered again; do not handle it now."""
+        with self._guard:
+            return self._in_flight.is_held(record)
+
     def commit(self, offsets: Mapping[TopicPartition, int] | None = None, timeout_s: float = 10.0) -> None:
         """Store the group's progress; on return it is stored. Without ``offsets`` that is the
         offset below which everything was acknowledged, in each log. Where each message is
@@ -394,9 +400,7 @@ class Consumer(Generic[K, V]):
             raise error
 
     def _ack_handled(self, record: Record[K, V]) -> None:
-        with self._guard:
-            is_given_back = self._in_flight.is_held(record)
-        if not is_given_back and not self._is_closed:
+        if not self._is_closed and not self.is_held(record):
             try:
                 self.ack(record)
             except NotAssigned:
