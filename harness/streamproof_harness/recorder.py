@@ -211,6 +211,10 @@ class EventRecorder:
             index, now = self._stamp()
             self._hold(index, now, process, "note", op, fields)
 
+    def now_ns(self) -> int:
+        """Nanoseconds since the run began, as the next event would be stamped."""
+        return max(self._last, self._clock() - self.start_ns)
+
     @property
     def count(self) -> int:
         """Events recorded so far."""

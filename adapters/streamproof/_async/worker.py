@@ -2,19 +2,42 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, final
+from typing import Any, Literal, Protocol, final
 
-from streamproof._async.consumer import AsyncConsumer
-from streamproof._async.producer import AsyncProducer
+from streamproof.deliveries import AsyncDelivery
 from streamproof.delivery.dead_letters import DeadLetterHeaders
 from streamproof.delivery.retry import Retry
 from streamproof.delivery.work import WorkObserver
 from streamproof.errors import Closed, NotAssigned
-from streamproof.records import Record
+from streamproof.records import Headers, Record
 
 _log = logging.getLogger("streamproof.worker")
 
 _NO_RETRY = Retry("fixed", max_attempts=1, base_s=0.0)
+
+
+class AsyncWorkSource(Protocol):
+    """What a worker needs of a consumer."""
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[Record[Any, Any]]:
+        """See :class:`~streamproof.AsyncConsumer`; so for the others."""
+        ...
+
+    async def ack(self, record: Record[Any, Any]) -> None: ...
+
+    async def nack(self, record: Record[Any, Any], delay_s: float) -> None: ...
+
+    async def commit(self) -> None: ...
+
+    def is_held(self, record: Record[Any, Any]) -> bool: ...
+
+
+class AsyncWorkSink(Protocol):
+    """What a worker needs of the producer that takes its dead letters."""
+
+    async def send(self, topic: str, value: Any, *, key: Any = None, headers: Headers = ()) -> AsyncDelivery:
+        """See :class:`~streamproof.AsyncProducer`."""
+        ...
 
 
 @final
@@ -27,21 +50,21 @@ class AsyncWorker:
     ``producer`` with its key, value and headers unchanged and the cause beside them, and is
     acknowledged once it stands there. Without a dead-letter topic the error is raised by ``run``.
 
-    ``acknowledges_first`` turns the order round: acknowledge, store, then handle. That is
-    at-most-once: a crash in between loses the record.
+    ``acknowledges="before"`` turns the order round: acknowledge, store, then handle. That is
+    at-most-once: a crash in between loses the record. ``"never"`` is for readers without a group.
     """
 
     def __init__(
         self,
-        consumer: AsyncConsumer[Any, Any],
+        consumer: AsyncWorkSource,
         handler: Callable[[Record[Any, Any]], Awaitable[object]],
         *,
         group: str = "",
         retry: Retry | None = None,
         dead_letter: str | None = None,
-        producer: AsyncProducer[Any, Any] | None = None,
+        producer: AsyncWorkSink | None = None,
         observer: WorkObserver | None = None,
-        acknowledges_first: bool = False,
+        acknowledges: Literal["after", "before", "never"] = "after",
         max_records: int = 500,
     ) -> None:
         self._consumer = consumer
@@ -51,7 +74,7 @@ class AsyncWorker:
         self._dead_letter = dead_letter
         self._producer = producer
         self._observer = observer or WorkObserver()
-        self._acknowledges_first = acknowledges_first
+        self._acknowledges = acknowledges
         self._max_records = max_records
         self._is_stopping = False
 
@@ -79,7 +102,7 @@ class AsyncWorker:
 
     async def _work_on(self, record: Record[Any, Any]) -> bool:
         """Handle one record; false if it was given back."""
-        if self._acknowledges_first:
+        if self._acknowledges == "before":
             await self._acknowledge(record)
             await self._consumer.commit()
         self._observer.handling(record)
@@ -87,12 +110,12 @@ class AsyncWorker:
             await self._handler(record)
         except Exception as error:
             self._observer.failed(record, error)
-            if self._acknowledges_first:
+            if self._acknowledges == "before":
                 _log.warning("a record failed and is lost: it was acknowledged before it was handled")
                 return True
             return await self._after_failure(record, error)
         self._observer.handled(record)
-        if not self._acknowledges_first:
+        if self._acknowledges == "after":
             await self._acknowledge(record)
         return True
 

@@ -11,11 +11,19 @@ from typing import Any, Generic, Self, TypeVar, cast, final
 import msgspec
 
 from streamproof._sync.assignment import Assignment
-from streamproof._sync.colour import Guard, now_s
+from streamproof._sync.colour import Guard, current, now_s, pause_s
 from streamproof.capabilities import Capabilities
+from streamproof.checks import as_offsets, as_partitions, require_count, require_record
 from streamproof.core.inflight import InFlight
 from streamproof.driver import ConsumerDriver
-from streamproof.errors import Closed, NotAssigned, SerializationError, StreamproofError, TimedOut
+from streamproof.errors import (
+    Closed,
+    NotAssigned,
+    SerializationError,
+    StreamproofError,
+    TimedOut,
+    Unsupported,
+)
 from streamproof.observer import ConsumerObserver
 from streamproof.options import ConsumerOptions
 from streamproof.records import Position, RawRecord, Record, TopicPartition, position_of
@@ -28,9 +36,11 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _PARKED_LIMIT = 1000
-_FAR_S = 1e6
 _READ_AHEAD = 100
 """Records asked of the driver at least: one by one would cost a call each."""
+_LOOK_INTERVAL_S = 0.25
+"""The driver is called so often at least by a consumer that polls, and no call waits longer."""
+_CLOSING_POLL_S = 0.005
 
 
 @final
@@ -76,9 +86,12 @@ class Consumer(Generic[K, V]):
         self._throttled: set[TopicPartition] = set()
         self._undecodable: SerializationError | None = None
         self._next_commit_s = 0.0
+        self._look_at_s = 0.0
+        self._takes_due_first = False
+        self._reader: object = None
         self._is_closed = False
         self._assignment = Assignment(
-            observer, self._in_flight, self._guard, self._store_progress, self._discard_fetched
+            observer, self._in_flight, self._guard, self._store_progress, self._forget_flow
         )
 
     # -- reading ---------------------------------------------------------------------------
@@ -93,26 +106,23 @@ class Consumer(Generic[K, V]):
         cannot be decoded (``ack(error.record)`` skips it; the others are not lost).
         """
         self._require_open()
+        require_count("max_records", max_records)
         self._raise_undecodable()
         deadline = now_s() + timeout_s
+        # While handled records come from what was read ahead, the driver is still to be called
+        # now and then: rebalances happen in there, and other lanes' records are in there.
+        is_looking = not self._fetched or now_s() >= self._look_at_s
         while True:
-            with self._guard:
-                ready = self._take(max_records)
-            if ready:
-                return self._decoded(ready)
-            if self._undecodable is not None:
-                self._raise_undecodable()
             left = deadline - now_s()
-            nap_s = max(0.0, min(left, self._nap_s()))
-            fetched = self._driver.poll(max(max_records, _READ_AHEAD), nap_s)
+            if is_looking:
+                self._fetch(max_records, max(0.0, min(left, self._nap_s())))
             with self._guard:
-                self._fetched.extend(fetched)
                 ready = self._take(max_records)
-            self._commit_when_due()
             if ready:
                 return self._decoded(ready)
             if left <= 0:
                 return []
+            is_looking = True
 
     def __iter__(self) -> Iterator[Record[K, V]]:
         return self.stream()
@@ -139,13 +149,16 @@ class Consumer(Generic[K, V]):
         """Mark records, or whole batches, as handled, in any order. It does not wait for the
         broker: see ``commit``. A second ack of a record does nothing. Raises
         :class:`NotAssigned` when its log is held no longer: it will be delivered to another
-        member. On a backend that acknowledges each message this hands the ack to the client."""
+        member. On a backend that acknowledges each message this hands the ack to the client. Without
+        a group there is nothing to acknowledge, and this does nothing."""
         self._require_open()
+        if self._options.group is None:
+            return
         for chosen in records:
             batch: Sequence[Any] = (chosen,) if isinstance(chosen, Record) else chosen
             with self._guard:
                 taken = self._in_flight.acknowledge(batch)
-            if self._capabilities.acknowledgement == "message" and self._options.group is not None and taken:
+            if self._capabilities.acknowledgement == "message" and taken:
                 self._driver.ack(taken)
 
     def nack(self, record: Record[Any, Any], delay_s: float = 0.0) -> None:
@@ -157,8 +170,10 @@ class Consumer(Generic[K, V]):
         owner of the log gets it at once. Raises :class:`NotAssigned` as ``ack`` does.
         """
         self._require_open()
+        require_group(self._options, "nack")
+        require_record(record)
         with self._guard:
-            self._in_flight.give_back(record, now_s() + delay_s)
+            self._in_flight.give_back(record, now_s() + max(0.0, delay_s))
             self._hold_fetching(record.topic_partition)
 
     def is_held(self, record: Record[Any, Any]) -> bool:
@@ -181,7 +196,12 @@ class Consumer(Generic[K, V]):
         if offsets is None:
             with self._guard:
                 offsets = self._in_flight.progress()
-        self._store(dict(offsets), timeout_s)
+            self._store(offsets, timeout_s)
+            return
+        chosen = as_offsets(offsets)
+        self._store(chosen, timeout_s)
+        with self._guard:
+            self._in_flight.overrule(chosen)
 
     # -- place and flow --------------------------------------------------------------------
 
@@ -197,17 +217,20 @@ class Consumer(Generic[K, V]):
         self._require_open()
         place = position_of(to)
         require_seek(self._capabilities, self._options, place)
-        chosen = tuple(partitions) if partitions is not None else self.assignment()
+        chosen = as_partitions(partitions) if partitions is not None else self.assignment()
+        stored: dict[TopicPartition, int | None] = {}
+        if self._options.group is not None and self._capabilities.acknowledgement == "offset":
+            stored = self._driver.committed(chosen, timeout_s)
         self._driver.seek(chosen, place, timeout_s)
         with self._guard:
-            self._in_flight.rewind(chosen)
+            self._in_flight.rewind(chosen, stored)
             self._discard_fetched(chosen)
             self._release(chosen)
 
     def pause(self, *partitions: TopicPartition) -> None:
         """Hand out nothing from these logs, or from all, until ``resume``. Nothing is lost."""
         self._require_open()
-        chosen = partitions or self.assignment()
+        chosen = as_partitions(partitions) or self.assignment()
         with self._guard:
             self._paused.update(chosen)
             self._driver.pause(chosen)
@@ -215,7 +238,7 @@ class Consumer(Generic[K, V]):
     def resume(self, *partitions: TopicPartition) -> None:
         """Undo ``pause``."""
         self._require_open()
-        chosen = partitions or tuple(self._paused)
+        chosen = as_partitions(partitions) or tuple(self._paused)
         with self._guard:
             self._paused.difference_update(chosen)
             self._driver.resume([partition for partition in chosen if partition not in self._throttled])
@@ -223,6 +246,12 @@ class Consumer(Generic[K, V]):
     def assignment(self) -> tuple[TopicPartition, ...]:
         """The logs this consumer holds now, sorted."""
         return self._driver.assignment()
+
+    @property
+    def in_flight(self) -> int:
+        """Records handed out or held back in lanes, and not acknowledged."""
+        with self._guard:
+            return len(self._in_flight)
 
     @property
     def generation(self) -> int | None:
@@ -244,9 +273,12 @@ class Consumer(Generic[K, V]):
         return self.assignment()
 
     def position(self, partition: TopicPartition, timeout_s: float = 10.0) -> int:
-        """The offset of the next record that a poll would hand out for the first time."""
+        """The smallest offset that was not handed out yet."""
         self._require_open()
         require_offsets(self._capabilities, self._options, "position")
+        waiting = self._in_flight.first_unseen(partition)
+        if waiting is not None:
+            return waiting
         for record in self._fetched:
             if record.partition == partition.partition and record.topic == partition.topic:
                 assert record.offset is not None
@@ -260,13 +292,13 @@ class Consumer(Generic[K, V]):
         self._require_open()
         require_group(self._options, "committed")
         require_offsets(self._capabilities, self._options, "committed")
-        return self._driver.committed(partitions or self.assignment(), timeout_s)
+        return self._driver.committed(as_partitions(partitions) or self.assignment(), timeout_s)
 
     def lag(self, *partitions: TopicPartition, timeout_s: float = 10.0) -> dict[TopicPartition, int]:
         """Records between the position and the end of each log held (control records included)."""
         self._require_open()
         require_offsets(self._capabilities, self._options, "lag")
-        chosen = partitions or self.assignment()
+        chosen = as_partitions(partitions) or self.assignment()
         ends = self._driver.watermarks(chosen, timeout_s)
         return {
             partition: max(0, ends[partition].end - self.position(partition, timeout_s))
@@ -287,6 +319,9 @@ class Consumer(Generic[K, V]):
             return
         self._is_closed = True
         deadline = now_s() + timeout_s
+        # A poll under way elsewhere ends soon, with Closed; drivers take one caller at a time.
+        while self._reader not in (None, current()) and now_s() < deadline - timeout_s / 2:
+            pause_s(_CLOSING_POLL_S)
         failure: StreamproofError | None = None
         try:
             with self._guard:
@@ -301,6 +336,16 @@ class Consumer(Generic[K, V]):
             self._driver.close(max(0.1, deadline - now_s()))
         if failure is not None:
             raise failure
+
+    def abandon(self) -> None:
+        """Let go without a word, as a crash of the process would: nothing is stored, the group is
+        not left and notices later. For tests, on backends that live in this process; elsewhere
+        (:class:`Unsupported`) a crash is a process that is killed."""
+        self._is_closed = True
+        vanish = getattr(self._driver, "abandon", None)
+        if vanish is None:
+            raise Unsupported("this backend's client cannot vanish alone: run it in a process and kill that")
+        vanish()
 
     def __enter__(self) -> Self:
         return self
@@ -326,17 +371,31 @@ class Consumer(Generic[K, V]):
 
     def _take(self, max_records: int) -> Sequence[RawRecord]:
         """What may be handed out now: due records of held lanes first, then fetched ones."""
-        ready: list[RawRecord] = self._in_flight.due(now_s(), max_records, self._paused)
+        if self._options.group is None:
+            return self._from_fetched(max_records)
+        # In turn, or records given back again and again would leave the others no room.
+        self._takes_due_first = not self._takes_due_first
+        if self._takes_due_first:
+            ready = self._take_due(max_records)
+            return ready + self._take_fetched(max_records - len(ready))
+        ready = self._take_fetched(max_records)
+        return ready + self._take_due(max_records - len(ready))
+
+    def _take_due(self, room: int) -> list[RawRecord]:
+        ready = self._in_flight.due(now_s(), room, self._paused)
         if self._throttled:
             self._release_relieved()
-        room = max_records - len(ready)
-        if room > 0 and self._fetched:
-            ready.extend(self._in_flight.deliver(self._from_fetched(room)))
-            if self._in_flight.next_due_s() is not None:
-                for partition in self.assignment():
-                    if self._in_flight.parked(partition) > _PARKED_LIMIT:
-                        self._hold_fetching(partition)
         return ready
+
+    def _take_fetched(self, room: int) -> list[RawRecord]:
+        if room <= 0 or not self._fetched:
+            return []
+        ready = self._in_flight.deliver(self._from_fetched(room))
+        if self._in_flight.next_due_s() is not None:
+            for partition in self.assignment():
+                if self._in_flight.parked(partition) > _PARKED_LIMIT:
+                    self._hold_fetching(partition)
+        return ready if isinstance(ready, list) else list(ready)
 
     def _from_fetched(self, room: int) -> list[RawRecord]:
         fetched = self._fetched
@@ -353,12 +412,31 @@ class Consumer(Generic[K, V]):
         self._fetched = kept
         return taken
 
+    def _fetch(self, max_records: int, nap_s: float) -> None:
+        """Ask the driver for more. Whoever cancels this loses no record: they are taken after it."""
+        is_ahead = any(record.topic_partition not in self._paused for record in self._fetched)
+        wanted, wait_s = (1, 0.0) if is_ahead else (max(max_records, _READ_AHEAD), nap_s)
+        self._reader = current()
+        try:
+            fetched = self._driver.poll(wanted, wait_s)
+            with self._guard:
+                self._fetched.extend(fetched)
+            self._look_at_s = now_s() + _LOOK_INTERVAL_S
+            self._require_open()
+            self._commit_when_due()
+        except StreamproofError:
+            self._require_open()
+            raise
+        finally:
+            self._reader = None
+
     def _nap_s(self) -> float:
-        """How long the driver may wait: until a held lane is due or a commit is."""
+        """How long the driver may wait: until a held lane is due, a commit is, or it is time to
+        see whether another thread or task closed this consumer."""
         due_s = self._in_flight.next_due_s(self._paused)
         if self._options.commit_interval_s is not None and self._options.group is not None:
             due_s = self._next_commit_s if due_s is None else min(due_s, self._next_commit_s)
-        return _FAR_S if due_s is None else due_s - now_s()
+        return _LOOK_INTERVAL_S if due_s is None else min(_LOOK_INTERVAL_S, due_s - now_s())
 
     def _decoded(self, records: Sequence[RawRecord]) -> list[Record[K, V]]:
         key, value = self._decode_key, self._decode_value
@@ -389,10 +467,12 @@ class Consumer(Generic[K, V]):
         self._undecodable = SerializationError(f"{place} cannot be decoded: {error}")
         self._undecodable.record = record
         self._undecodable.__cause__ = error
+        later = records[index + 1 :]
         with self._guard:
-            for later in reversed(records[index + 1 :]):
-                self._in_flight.withdraw(later)
-                self._fetched.appendleft(later)
+            if self._options.group is None:
+                self._fetched.extendleft(reversed(later))
+            else:
+                self._in_flight.put_back(later)
 
     def _raise_undecodable(self) -> None:
         error, self._undecodable = self._undecodable, None
@@ -433,11 +513,12 @@ class Consumer(Generic[K, V]):
     def _discard_fetched(self, partitions: Iterable[TopicPartition]) -> None:
         gone = set(partitions)
         self._fetched = deque(record for record in self._fetched if record.topic_partition not in gone)
-        kept = set(self.assignment())
-        self._paused = {partition for partition in self._paused if partition not in gone or partition in kept}
-        self._throttled = {
-            partition for partition in self._throttled if partition not in gone or partition in kept
-        }
+
+    def _forget_flow(self, partitions: Iterable[TopicPartition]) -> None:
+        """These logs are no longer held: when they come again, they are neither paused nor throttled."""
+        self._discard_fetched(partitions)
+        self._paused.difference_update(partitions)
+        self._throttled.difference_update(partitions)
 
     def _commit_when_due(self) -> None:
         interval_s = self._options.commit_interval_s

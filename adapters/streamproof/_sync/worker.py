@@ -3,19 +3,42 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Literal, Protocol, final
 
-from streamproof._sync.consumer import Consumer
-from streamproof._sync.producer import Producer
+from streamproof.deliveries import Delivery
 from streamproof.delivery.dead_letters import DeadLetterHeaders
 from streamproof.delivery.retry import Retry
 from streamproof.delivery.work import WorkObserver
 from streamproof.errors import Closed, NotAssigned
-from streamproof.records import Record
+from streamproof.records import Headers, Record
 
 _log = logging.getLogger("streamproof.worker")
 
 _NO_RETRY = Retry("fixed", max_attempts=1, base_s=0.0)
+
+
+class WorkSource(Protocol):
+    """What a worker needs of a consumer."""
+
+    def poll(self, max_records: int, timeout_s: float) -> list[Record[Any, Any]]:
+        """See :class:`~streamproof.Consumer`; so for the others."""
+        ...
+
+    def ack(self, record: Record[Any, Any]) -> None: ...
+
+    def nack(self, record: Record[Any, Any], delay_s: float) -> None: ...
+
+    def commit(self) -> None: ...
+
+    def is_held(self, record: Record[Any, Any]) -> bool: ...
+
+
+class WorkSink(Protocol):
+    """What a worker needs of the producer that takes its dead letters."""
+
+    def send(self, topic: str, value: Any, *, key: Any = None, headers: Headers = ()) -> Delivery:
+        """See :class:`~streamproof.Producer`."""
+        ...
 
 
 @final
@@ -28,21 +51,21 @@ class Worker:
     ``producer`` with its key, value and headers unchanged and the cause beside them, and is
     acknowledged once it stands there. Without a dead-letter topic the error is raised by ``run``.
 
-    ``acknowledges_first`` turns the order round: acknowledge, store, then handle. That is
-    at-most-once: a crash in between loses the record.
+    ``acknowledges="before"`` turns the order round: acknowledge, store, then handle. That is
+    at-most-once: a crash in between loses the record. ``"never"`` is for readers without a group.
     """
 
     def __init__(
         self,
-        consumer: Consumer[Any, Any],
+        consumer: WorkSource,
         handler: Callable[[Record[Any, Any]], object],
         *,
         group: str = "",
         retry: Retry | None = None,
         dead_letter: str | None = None,
-        producer: Producer[Any, Any] | None = None,
+        producer: WorkSink | None = None,
         observer: WorkObserver | None = None,
-        acknowledges_first: bool = False,
+        acknowledges: Literal["after", "before", "never"] = "after",
         max_records: int = 500,
     ) -> None:
         self._consumer = consumer
@@ -52,7 +75,7 @@ class Worker:
         self._dead_letter = dead_letter
         self._producer = producer
         self._observer = observer or WorkObserver()
-        self._acknowledges_first = acknowledges_first
+        self._acknowledges = acknowledges
         self._max_records = max_records
         self._is_stopping = False
 
@@ -80,7 +103,7 @@ class Worker:
 
     def _work_on(self, record: Record[Any, Any]) -> bool:
         """Handle one record; false if it was given back."""
-        if self._acknowledges_first:
+        if self._acknowledges == "before":
             self._acknowledge(record)
             self._consumer.commit()
         self._observer.handling(record)
@@ -88,12 +111,12 @@ class Worker:
             self._handler(record)
         except Exception as error:
             self._observer.failed(record, error)
-            if self._acknowledges_first:
+            if self._acknowledges == "before":
                 _log.warning("a record failed and is lost: it was acknowledged before it was handled")
                 return True
             return self._after_failure(record, error)
         self._observer.handled(record)
-        if not self._acknowledges_first:
+        if self._acknowledges == "after":
             self._acknowledge(record)
         return True
 

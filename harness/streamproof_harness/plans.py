@@ -1,0 +1,81 @@
+"""What the processes of a run shall do, as values that can be sent to another process."""
+
+import zlib
+from typing import Literal
+
+import msgspec
+from streamproof.delivery.retry import Growth, Jitter, Retry
+from streamproof.options import Order
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a run takes place: a backend, and the prefix of its topics and groups there."""
+
+    url: str
+    namespace: str = ""
+
+
+class RetryPlan(msgspec.Struct, frozen=True):
+    """A retry policy without code in it; see :class:`~streamproof.delivery.retry.Retry`."""
+
+    growth: Growth = "fixed"
+    max_attempts: int = 1
+    base_s: float = 0.0
+    max_delay_s: float = 60.0
+    jitter: Jitter = "none"
+    jitter_s: float = 0.0
+    seed: int = 0
+
+    def policy(self) -> Retry:
+        """The policy to use."""
+        return Retry(
+            growth=self.growth,
+            max_attempts=self.max_attempts,
+            base_s=self.base_s,
+            max_delay_s=self.max_delay_s,
+            jitter=self.jitter,
+            jitter_s=self.jitter_s,
+            seed=self.seed,
+        )
+
+
+class FailurePlan(msgspec.Struct, frozen=True):
+    """Which records a handler fails on, decided by the record's id alone.
+
+    One record in ``one_in`` (0: none) fails ``times`` times and then succeeds; one in
+    ``poison_one_in`` always fails.
+    """
+
+    one_in: int = 0
+    times: int = 0
+    poison_one_in: int = 0
+
+    def fails(self, id: str, attempt: int) -> bool:
+        """Whether this attempt at this record fails."""
+        draw = zlib.crc32(id.encode())
+        if self.poison_one_in and draw % self.poison_one_in == 1 % self.poison_one_in:
+            return True
+        return bool(self.one_in and draw // 7 % self.one_in == 0 and attempt <= self.times)
+
+
+class ReaderPlan(msgspec.Struct, frozen=True):
+    """One member of a group, or one reader on its own.
+
+    ``crash_after``: it dies, without a word, after its handler was done with that many records
+    (0: never): before it acknowledges, or, with ``acknowledges_first``, before the handler runs.
+    """
+
+    topics: tuple[str, ...]
+    group: str | None = None
+    start: Literal["earliest", "latest"] = "earliest"
+    order: Order = "partition"
+    acknowledges_first: bool = False
+    retry: RetryPlan = RetryPlan()
+    failures: FailurePlan = FailurePlan()
+    dead_letter: str | None = None
+    handle_s: float = 0.0
+    max_records: int = 100
+    prefetch: int = 1000
+    commit_interval_s: float | None = 0.2
+    session_timeout_s: float = 6.0
+    crash_after: int = 0

@@ -1,0 +1,359 @@
+"""The conductor of a run: what a scenario's script works with.
+
+A script creates topics, starts readers, produces a workload, injects faults and drains; every
+client process leaves its events in one history. The script is a coroutine whatever the colour of
+the clients: blocking ones run on threads.
+"""
+
+import asyncio
+import time
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from streamproof import Capabilities, aconnect, connect
+from streamproof_harness._async.sender import AsyncSender
+from streamproof_harness._sync.sender import Sender
+from streamproof_harness.actors import Actor, TaskActor, ThreadActor, reader_actor, until
+from streamproof_harness.findings import Findings, mark_id
+from streamproof_harness.member import Colour
+from streamproof_harness.plans import Place, ReaderPlan
+from streamproof_harness.recorder import Recorder
+from streamproof_harness.workloads.oracle import Oracle
+from streamproof_harness.workloads.workload import Message, Workload
+
+
+class RunFailure(Exception):
+    """The run could not do what its script asks for; the history says nothing about guarantees."""
+
+
+class HarmableServer(Protocol):
+    """A private broker that a scenario may kill."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        ...
+
+    def restart(self) -> None:
+        """Start it again with its data; returns when it answers."""
+        ...
+
+
+@dataclass(slots=True)
+class Group:
+    """Readers that share the work, or one reader on its own."""
+
+    name: str
+    topics: tuple[str, ...]
+    plan: ReaderPlan
+    members: list[Actor] = field(default_factory=list)
+    hired: int = 0
+
+    @property
+    def active(self) -> list[Actor]:
+        """The members that did not end."""
+        return [member for member in self.members if not member.is_over]
+
+
+class Run:
+    """See the module's docstring. Made by the runner, one a run."""
+
+    def __init__(
+        self,
+        place: Place,
+        colour: Colour,
+        recorder: Recorder,
+        seed: int,
+        parameters: Mapping[str, int | float],
+        *,
+        server: HarmableServer | None = None,
+        patience_s: float = 60.0,
+        isolates: bool = False,
+    ) -> None:
+        self.place = place
+        self.colour = colour
+        self.seed = seed
+        self.parameters = parameters
+        self.recorder = recorder
+        self.findings = Findings(self._on_handled)
+        self.is_memory = place.url.startswith("memory:")
+        self.patience_s = patience_s
+        self._server = server
+        self._isolates = isolates
+        self._topics: dict[str, int] = {}
+        self._groups: dict[str, Group] = {}
+        self._senders: list[Actor] = []
+        self._rounds = 0
+        self.oracles: dict[str, Oracle] = {}
+        self.workloads: list[Workload] = []
+        self._answering: set[str] = set()
+        self.lines: list[str] = []
+        self.capabilities: Capabilities | None = None
+
+    # -- topics ------------------------------------------------------------------------------
+
+    async def topic(self, name: str, partitions: int = 4) -> str:
+        """Create a topic of the run."""
+        if self.colour == "async":
+            async with await aconnect(self.place.url, namespace=self.place.namespace) as bus:
+                await (await bus.admin()).create_topic(name, partitions)
+                self.capabilities = bus.capabilities
+        else:
+            await asyncio.to_thread(self._create_topic, name, partitions)
+        self._topics[name] = partitions
+        self.recorder.note("conductor", "topic", topic=name, partitions=partitions)
+        return name
+
+    def _create_topic(self, name: str, partitions: int) -> None:
+        with connect(self.place.url, namespace=self.place.namespace) as bus:
+            bus.admin().create_topic(name, partitions)
+            self.capabilities = bus.capabilities
+
+    # -- readers -----------------------------------------------------------------------------
+
+    async def group(self, name: str, *topics: str, members: int = 1, **plan: Any) -> Group:
+        """Start a group, and wait until its members hold all logs. ``plan``: see ReaderPlan."""
+        group = Group(name, topics, ReaderPlan(topics=topics, group=name, **plan))
+        self._groups[name] = group
+        for _ in range(members):
+            self.hire(group)
+        await self._settled(group)
+        return group
+
+    async def reader(self, name: str, *topics: str, **plan: Any) -> Group:
+        """Start a reader without a group, and wait until it holds its logs."""
+        group = Group(name, topics, ReaderPlan(topics=topics, **plan))
+        self._groups[name] = group
+        group.members.append(self._start(name, group.plan))
+        await self._settled(group)
+        return group
+
+    def hire(self, group: Group, **changes: Any) -> Actor:
+        """Add a member; ``changes`` to the group's plan hold for this one."""
+        group.hired += 1
+        member = self._start(f"{group.name}-{group.hired}", msgspec.structs.replace(group.plan, **changes))
+        group.members.append(member)
+        return member
+
+    async def dismiss(self, group: Group, member: Actor) -> None:
+        """Let a member leave in an orderly way, and wait until it did."""
+        member.stop()
+        await self.until(lambda: member.is_over, f"{member.process} closes")
+        self._raise_errors()
+
+    async def crash(self, group: Group, member: Actor) -> None:
+        """Let a member vanish without a word, noting how much it had in hand."""
+        in_hand = self.findings.in_flight.get(member.process, 0)
+        self.recorder.note(
+            "conductor", "fault", fault="crash", target=member.process, phase="start", in_flight=in_hand
+        )
+        member.crash()
+        await self.until(lambda: member.is_over, f"{member.process} is gone")
+        self.recorder.note("conductor", "fault", fault="crash", target=member.process, phase="stop")
+
+    async def replace_crashed(self, group: Group, **changes: Any) -> None:
+        """For each member that crashed, one new one, at any time until the run is drained."""
+        gone = [member for member in group.members if member.is_over and member.is_crashed]
+        for member in gone:
+            group.members.remove(member)
+            self.hire(group, **changes)
+
+    def _start(self, process: str, plan: ReaderPlan) -> Actor:
+        may_crash = plan.crash_after > 0
+        return reader_actor(
+            process,
+            self.place,
+            plan,
+            self.colour,
+            self.recorder,
+            self.findings,
+            is_isolated=not self.is_memory and (may_crash or self._isolates),
+        )
+
+    async def _settled(self, group: Group) -> None:
+        logs = sum(self._topics[topic] for topic in group.topics)
+
+        def holds_all() -> bool:
+            self._raise_errors()
+            return sum(self.findings.logs.get(member.process, 0) for member in group.members) == logs
+
+        await self.until(holds_all, f"the members of {group.name} hold all {logs} logs")
+
+    # -- traffic -----------------------------------------------------------------------------
+
+    def produce(
+        self,
+        workload: Workload,
+        topic: str,
+        *,
+        producers: int = 1,
+        answer_from: Sequence[str] = (),
+        sends_again: bool = True,
+        **options: Any,
+    ) -> Callable[[], bool]:
+        """Start sending; returns what tells whether all is sent. Each key belongs to one producer.
+
+        ``answer_from`` names the groups whose handled records are held against the oracle.
+        """
+        self.workloads.append(workload)
+        for group in answer_from:
+            self.oracles[group] = workload.oracle()
+        senders = [
+            self._send(
+                f"producer-{len(self._senders) + number + 1}",
+                topic,
+                share(workload.messages(), number, producers),
+                sends_again,
+                options,
+            )
+            for number in range(producers)
+        ]
+        self._senders.extend(senders)
+        return lambda: all(sender.is_over for sender in senders)
+
+    async def sent(self, timeout_s: float | None = None) -> None:
+        """Wait until every sender is done."""
+        await self.until(
+            lambda: all(sender.is_over for sender in self._senders), "everything is sent", timeout_s
+        )
+        self._raise_errors()
+
+    async def progressed(self, group: Group | str, handled: int) -> None:
+        """Wait until the group handled this many records."""
+        name = group if isinstance(group, str) else group.name
+
+        def is_there() -> bool:
+            self._raise_errors()
+            return self.findings.counts[name] >= handled
+
+        await self.until(is_there, f"{name} handled {handled} records")
+
+    def _send(
+        self, process: str, topic: str, messages: Iterator[Message], sends_again: bool, options: dict[str, Any]
+    ) -> Actor:
+        make: Any = Sender if self.colour == "sync" else AsyncSender
+        sender = make(
+            process,
+            self.place,
+            topic,
+            messages,
+            self.recorder,
+            self.findings,
+            options=options,
+            give_up_s=self.patience_s,
+            sends_again=sends_again,
+        )
+        return ThreadActor(sender) if self.colour == "sync" else TaskActor(sender)
+
+    # -- faults ------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def fault(self, name: str, target: str) -> AsyncIterator[None]:
+        """Note a fault's beginning and end, and how many sends were under way when it struck."""
+        self.recorder.note(
+            "conductor", "fault", fault=name, target=target, phase="start", in_flight=self.findings.unsettled
+        )
+        try:
+            yield
+        finally:
+            self.recorder.note("conductor", "fault", fault=name, target=target, phase="stop")
+
+    async def kill_broker(self, down_s: float = 1.0) -> None:
+        """Kill the run's own broker with SIGKILL, and start it again after a while."""
+        if self._server is None:
+            raise RunFailure("this run has no broker of its own to kill: declare harms_broker in the scenario")
+        async with self.fault("kill", "broker"):
+            await asyncio.to_thread(self._server.kill)
+            await asyncio.sleep(down_s)
+            await asyncio.to_thread(self._server.restart)
+
+    # -- the end -----------------------------------------------------------------------------
+
+    async def drain(self, timeout_s: float | None = None) -> bool:
+        """Send an end mark to every log, and wait until every group handled the marks and has
+        nothing in hand. Notes whether that was complete."""
+        await self.sent(timeout_s)
+        self._rounds += 1
+        marked = {topic for group in self._groups.values() if group.active for topic in group.topics}
+        for topic in sorted(marked):
+            marks = _marks(self._rounds, topic, self._topics[topic])
+            self._senders.append(self._send(f"marker-{self._rounds}-{topic}", topic, marks, True, {}))
+        await self.sent(timeout_s)
+        is_complete = await until(self._is_drained, timeout_s or self.patience_s)
+        groups = [name for name, group in self._groups.items() if group.active]
+        self.recorder.note("conductor", "drained", complete=is_complete, groups=groups)
+        self._raise_errors()
+        return is_complete
+
+    def _is_drained(self) -> bool:
+        self._raise_errors()
+        for group in self._groups.values():
+            if not group.active:
+                continue
+            marks = {
+                mark_id(self._rounds, topic, partition)
+                for topic in group.topics
+                for partition in range(self._topics[topic])
+            }
+            if not self.findings.has_marks(group.name, marks):
+                return False
+            if any(self.findings.in_flight.get(member.process, 0) for member in group.active):
+                return False
+        return True
+
+    async def close(self) -> None:
+        """Stop every process in an orderly way; also after a failure."""
+        actors = [*self._senders, *(member for group in self._groups.values() for member in group.members)]
+        for actor in actors:
+            if not actor.is_over:
+                actor.stop()
+        if not await until(lambda: all(actor.is_over for actor in actors), 60.0):
+            running = [actor.process for actor in actors if not actor.is_over]
+            raise RunFailure(f"{', '.join(running)} did not end within 60 s")
+
+    async def until(
+        self, condition: Callable[[], bool], what: str, timeout_s: float | None = None
+    ) -> None:
+        """Wait for something; :class:`RunFailure` says what did not come."""
+        bound_s = timeout_s or self.patience_s
+        if not await until(condition, bound_s):
+            self._raise_errors()
+            raise RunFailure(f"waited {bound_s:g} s in vain until {what}")
+
+    def say(self, line: str) -> None:
+        """A line for the report of this run."""
+        self.lines.append(line)
+
+    def elapsed_s(self) -> float:
+        """Seconds since the run began."""
+        return (time.monotonic_ns() - self.recorder.start_ns) / 1e9
+
+    def _on_handled(self, group: str, id: str, key: bytes | None, value: bytes | None) -> None:
+        oracle = self.oracles.get(group)
+        if oracle is not None:
+            oracle.receive(id, key, value)
+
+    def _raise_errors(self) -> None:
+        if self.findings.errors:
+            raise RunFailure("; ".join(self.findings.errors[:3]))
+
+
+def share(messages: Iterator[Message], number: int, of: int) -> Iterator[Message]:
+    """The messages of every ``of``-th key: all of one key are in one share."""
+    if of == 1:
+        return messages
+    return (message for message in messages if _owner(message, of) == number)
+
+
+def _owner(message: Message, of: int) -> int:
+    return zlib.crc32(message.key if message.key is not None else message.id.encode()) % of
+
+
+def _marks(round_number: int, topic: str, partitions: int) -> Iterator[Message]:
+    for partition in range(partitions):
+        id = mark_id(round_number, topic, partition)
+        yield Message(id, None, b"", (), 0, 0, 0, 0, partition)
