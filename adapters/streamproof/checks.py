@@ -1,10 +1,10 @@
 """Arguments of sends, checked and brought into the one form that drivers take."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from streamproof.errors import UsageError
-from streamproof.records import Headers, Outgoing, RawOutgoing
+from streamproof.records import Headers, Outgoing, RawOutgoing, Record, TopicPartition
 from streamproof.serialization import Encode
 
 _TOPIC_LIMIT = 249
@@ -52,6 +52,8 @@ def as_outgoing(
     records: Sequence[Any], encode_key: Encode | None, encode_value: Encode | None
 ) -> Sequence[RawOutgoing]:
     """The records of a ``send_many`` as drivers take them; checked ones pass through uncopied."""
+    if not isinstance(records, list | tuple):
+        records = _listed(records)
     if encode_key is None and encode_value is None and all(map(_is_raw, records)):
         return records
     return [_outgoing(record, encode_key, encode_value) for record in records]
@@ -63,13 +65,24 @@ def _is_raw(record: object) -> bool:
         and type(record.value) is bytes
         and (record.key is None or type(record.key) is bytes)
         and not record.headers
+        and (record.partition is None or type(record.partition) is int)
+        and (record.timestamp_ms is None or type(record.timestamp_ms) is int)
     )
+
+
+def _listed(records: Any) -> list[Any]:
+    if isinstance(records, str | bytes | bytearray | memoryview | Mapping) or not isinstance(
+        records, Iterable
+    ):
+        raise UsageError(f"send_many takes a list of records, not a {type(records).__name__}")
+    return list(records)
 
 
 def _outgoing(record: Any, encode_key: Encode | None, encode_value: Encode | None) -> RawOutgoing:
     if not isinstance(record, Outgoing):
         is_pair = isinstance(record, tuple) and len(record) == 2
         record = Outgoing(value=record[1], key=record[0]) if is_pair else Outgoing(value=record)
+    require_place(record.partition, record.timestamp_ms)
     value = record.value if encode_value is None else encode_value(record.value)
     key = record.key if encode_key is None else encode_key(record.key)
     return Outgoing(
@@ -79,3 +92,52 @@ def _outgoing(record: Any, encode_key: Encode | None, encode_value: Encode | Non
         partition=record.partition,
         timestamp_ms=record.timestamp_ms,
     )
+
+
+def require_place(partition: object, timestamp_ms: object) -> None:
+    """An explicit partition and timestamp are whole numbers that can be."""
+    for name, value in (("partition", partition), ("timestamp_ms", timestamp_ms)):
+        if value is not None and (type(value) is not int or value < 0):
+            raise UsageError(
+                f"{name}={value!r} is not possible: give a whole number, 0 or more, or leave it out"
+            )
+
+
+def require_count(name: str, value: object) -> None:
+    """A number of records to ask for."""
+    if type(value) is not int or value < 1:
+        raise UsageError(f"{name}={value!r} is not possible: give a whole number, 1 or more")
+
+
+def require_record(record: object) -> None:
+    """What an application gives back is what it got."""
+    if not isinstance(record, Record):
+        raise UsageError(f"give a record as poll() returned it, not a {type(record).__name__}")
+
+
+def as_partitions(partitions: Iterable[Any]) -> tuple[TopicPartition, ...]:
+    """Logs as drivers take them; plain ``(topic, partition)`` pairs are welcome."""
+    try:
+        return tuple([_partition(pair) for pair in partitions])
+    except TypeError as cause:
+        raise UsageError(f"{partitions!r} are no logs: give TopicPartition(topic, partition)") from cause
+
+
+def as_offsets(offsets: Mapping[Any, Any]) -> dict[TopicPartition, int]:
+    """The offsets of a commit, by log."""
+    if not isinstance(offsets, Mapping):
+        raise UsageError(
+            f"offsets are given as {{TopicPartition: offset}}, not as a {type(offsets).__name__}"
+        )
+    for partition, offset in offsets.items():
+        if type(offset) is not int or offset < 0:
+            raise UsageError(f"offset {offset!r} of {partition!r} is not possible: give 0 or more")
+    return {_partition(partition): offset for partition, offset in offsets.items()}
+
+
+def _partition(pair: Any) -> TopicPartition:
+    if type(pair) is TopicPartition:
+        return pair
+    if isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], int):
+        return TopicPartition(*pair)
+    raise UsageError(f"{pair!r} is no log: give TopicPartition(topic, partition)")

@@ -11,6 +11,8 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
+from streamproof.errors import UsageError
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -96,12 +98,20 @@ Position = int | Literal["beginning", "end"] | AtTime
 
 
 def position_of(place: Position | datetime) -> Position:
-    """The position that ``place`` names; a ``datetime`` must be aware of its time zone."""
+    """The position that ``place`` names; a ``datetime`` must be aware of its time zone.
+
+    Raises :class:`UsageError` for what names no place.
+    """
     if isinstance(place, datetime):
         if place.tzinfo is None:
-            raise ValueError(f"{place!r} has no time zone: pass an aware datetime, e.g. tz=timezone.utc")
+            raise UsageError(f"{place!r} has no time zone: pass an aware datetime, e.g. tz=timezone.utc")
         return AtTime(int(place.timestamp() * 1000))
-    return place
+    is_offset = type(place) is int and place >= 0
+    if is_offset or isinstance(place, AtTime) or place in ("beginning", "end"):
+        return place
+    raise UsageError(
+        f"{place!r} is no place in a log: give an offset, 'beginning', 'end', AtTime or a datetime"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,14 @@ class AsyncAssignment:
         in_flight: InFlight,
         guard: Guard,
         store_progress: Callable[[Sequence[TopicPartition]], Awaitable[None]],
-        discard_fetched: Callable[[Iterable[TopicPartition]], None],
+        forget_flow: Callable[[Iterable[TopicPartition]], None],
     ) -> None:
         self.observer = observer
         self.generation: int | None = None
         self._in_flight = in_flight
         self._guard = guard
         self._store_progress = store_progress
-        self._discard_fetched = discard_fetched
+        self._forget_flow = forget_flow
 
     async def on_assign(
         self,
@@ -53,4 +53,4 @@ class AsyncAssignment:
     def _forget(self, partitions: Sequence[TopicPartition]) -> None:
         with self._guard:
             self._in_flight.drop(partitions)
-            self._discard_fetched(partitions)
+            self._forget_flow(partitions)

@@ -18,6 +18,11 @@ async def pause_s(duration_s: float) -> None:
     await asyncio.sleep(duration_s)
 
 
+def current() -> object:
+    """Who calls: the task."""
+    return asyncio.current_task()
+
+
 class Guard(nullcontext[None]):
     """Protects state that other threads may touch; on one event loop nothing is needed."""
 

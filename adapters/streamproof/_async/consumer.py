@@ -268,9 +268,7 @@ class AsyncConsumer(Generic[K, V]):
             left = deadline - now_s()
             if left <= 0:
                 raise TimedOut(f"no log was assigned within {timeout_s} s: are there more members than logs?")
-            fetched = await self._driver.poll(1, min(left, 0.5))
-            with self._guard:
-                self._fetched.extend(fetched)
+            await self._fetch(1, min(left, _LOOK_INTERVAL_S))
         return self.assignment()
 
     async def position(self, partition: TopicPartition, timeout_s: float = 10.0) -> int:
@@ -417,19 +415,18 @@ class AsyncConsumer(Generic[K, V]):
         """Ask the driver for more. Whoever cancels this loses no record: they are taken after it."""
         is_ahead = any(record.topic_partition not in self._paused for record in self._fetched)
         wanted, wait_s = (1, 0.0) if is_ahead else (max(max_records, _READ_AHEAD), nap_s)
+        # Closing looks for a reader after it marked the consumer closed: one of the two sees the other.
         self._reader = current()
         try:
+            self._require_open()
             fetched = await self._driver.poll(wanted, wait_s)
             with self._guard:
                 self._fetched.extend(fetched)
             self._look_at_s = now_s() + _LOOK_INTERVAL_S
-            self._require_open()
             await self._commit_when_due()
-        except StreamproofError:
-            self._require_open()
-            raise
         finally:
             self._reader = None
+        self._require_open()
 
     def _nap_s(self) -> float:
         """How long the driver may wait: until a held lane is due, a commit is, or it is time to

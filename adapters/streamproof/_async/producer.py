@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, final
 
-from streamproof.checks import as_bytes, as_headers, as_outgoing, require_topic_name
+from streamproof.checks import as_bytes, as_headers, as_outgoing, require_place, require_topic_name
 from streamproof.deliveries import AsyncDeliveries, AsyncDelivery
 from streamproof.driver import AsyncProducerDriver
 from streamproof.errors import Closed
@@ -61,6 +61,8 @@ class AsyncProducer(Generic[K, V]):
             raw_key = as_bytes(raw_key, "key")
         if type(topic) is not str or not topic:
             require_topic_name(topic)
+        if partition is not None or timestamp_ms is not None:
+            require_place(partition, timestamp_ms)
         return await self._driver.send(
             topic,
             raw_value,

@@ -19,6 +19,11 @@ def pause_s(duration_s: float) -> None:
     time.sleep(duration_s)
 
 
+def current() -> object:
+    """Who calls: the thread."""
+    return threading.get_ident()
+
+
 class Guard:
     """Protects state that other threads may touch: acks come from worker threads."""
 

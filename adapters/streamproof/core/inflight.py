@@ -7,21 +7,23 @@ A pure ledger: no I/O, no clock (times are passed in), no locks (the consumer gu
 * *held lanes*: a record given back with ``nack`` holds its lane (its key, or its whole log) until
   it is due; records of that lane that come after it, handed out or not, wait behind it and are
   delivered again in their order. Nothing is given back to the broker, which would lose the order.
+  ``attempt`` counts the nacks of the record itself, not those of one before it in the lane.
 
 An *identity* names a record within its log: its offset, or the driver's token where it has none.
 """
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from streamproof.errors import NotAssigned
+from streamproof.errors import NotAssigned, UsageError
 from streamproof.options import Order
 from streamproof.records import RawRecord, Record, TopicPartition
 
 _WHOLE_LOG = object()
+_AT_ONCE_S = float("-inf")
 
 
 def _identity(record: Record[Any, Any]) -> Hashable:
@@ -41,7 +43,7 @@ class _HeldLane:
 class _Ledger:
     """One log's part: see the module's docstring."""
 
-    __slots__ = ("attempts", "delivered", "held", "next_offset", "open", "order", "parked")
+    __slots__ = ("attempts", "delivered", "held", "next_offset", "open", "order", "parked", "unseen")
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -49,6 +51,7 @@ class _Ledger:
         self.open: set[Hashable] = set()
         self.attempts: dict[Hashable, int] = {}
         self.held: dict[object, _HeldLane] = {}
+        self.unseen: set[Hashable] = set()  # of those that wait, the ones never handed out
         self.parked = 0
         self.next_offset: int | None = None
 
@@ -67,6 +70,7 @@ class _Ledger:
                 free.append(record)
             else:
                 held.waiting.append(record)
+                self.unseen.add(_identity(record))
                 self.parked += 1
         return free
 
@@ -78,6 +82,8 @@ class _Ledger:
             if identity in is_open:
                 is_open.remove(identity)
                 taken.append(record)
+                if self.attempts:
+                    self.attempts.pop(identity, None)
         self._advance()
         return taken
 
@@ -86,17 +92,16 @@ class _Ledger:
         last = None
         while delivered and _identity(delivered[0]) not in is_open:
             last = delivered.popleft()
-        if last is not None:
-            if last.offset is not None:
-                self.next_offset = last.offset + 1
-            if self.attempts and not is_open:
-                self.attempts.clear()
+        if last is not None and last.offset is not None:
+            # Not below what was reached before a seek back: progress never goes back.
+            self.next_offset = max(self.next_offset or 0, last.offset + 1)
 
     def give_back(self, record: Record[Any, Any], due_s: float) -> bool:
         identity = _identity(record)
         if identity not in self.open:
             return False
-        self.attempts[identity] = max(self.attempts.get(identity, 1), record.attempt) + 1
+        # Given back twice while it waits, it was still delivered once.
+        self.attempts[identity] = max(self.attempts.get(identity, 1), record.attempt + 1)
         # The application's record has a decoded key; the lane is that of the bytes.
         lane = self.lane(next(kept for kept in self.delivered if _identity(kept) == identity))
         held = self.held.setdefault(lane, _HeldLane(due_s))
@@ -114,11 +119,13 @@ class _Ledger:
         self.parked += len(again)
         return True
 
-    def withdraw(self, record: RawRecord) -> None:
-        """Take back the newest record, which was not handed out after all."""
-        if self.delivered and _identity(self.delivered[-1]) == _identity(record):
-            self.delivered.pop()
-            self.open.discard(_identity(record))
+    def put_back(self, record: RawRecord) -> None:
+        """Hand this record out first in its lane, at once."""
+        held = self.held.setdefault(self.lane(record), _HeldLane(_AT_ONCE_S))
+        held.waiting.appendleft(record)
+        self.parked += 1
+        if not record.is_redelivered:
+            self.unseen.add(_identity(record))
 
     def is_waiting(self, record: Record[Any, Any]) -> bool:
         identity = _identity(record)
@@ -134,14 +141,17 @@ class _Ledger:
                 identity = _identity(record)
                 if identity in self.open:
                     found.append(self._again(record, identity))
+                else:
+                    self.unseen.discard(identity)
             if not waiting:
                 del self.held[lane]
         return found
 
     def _again(self, record: RawRecord, identity: Hashable) -> RawRecord:
-        attempt = self.attempts.get(identity)
-        if attempt is None:
+        if identity in self.unseen:
+            self.unseen.remove(identity)
             return record
+        attempt = self.attempts.get(identity, record.attempt)
         return msgspec.structs.replace(record, attempt=attempt, is_redelivered=True)
 
 
@@ -168,11 +178,20 @@ class InFlight:
             self._ledgers.pop(partition, None)
             self._committed.pop(partition, None)
 
-    def rewind(self, partitions: Iterable[TopicPartition]) -> None:
-        """Forget what is in flight in these logs; they stay held (after a seek)."""
+    def rewind(
+        self, partitions: Iterable[TopicPartition], stored: Mapping[TopicPartition, int | None] | None = None
+    ) -> None:
+        """Forget what is in flight in these logs; they stay held (after a seek). Acknowledged
+        progress stays, and what the group has ``stored`` is a floor to what is stored next."""
         for partition in partitions:
-            if partition in self._ledgers:
-                self._ledgers[partition] = _Ledger(self._order)
+            ledger = self._ledgers.get(partition)
+            if ledger is None:
+                continue
+            fresh = self._ledgers[partition] = _Ledger(self._order)
+            fresh.next_offset = ledger.next_offset
+            floor = stored.get(partition) if stored else None
+            if floor is not None:
+                self._committed[partition] = max(floor, self._committed.get(partition, floor))
 
     def deliver(self, records: Sequence[RawRecord]) -> Sequence[RawRecord]:
         """Enter what the driver returned; gives what may be handed out now. The rest waits in
@@ -212,11 +231,13 @@ class InFlight:
         if ledger is None or not ledger.give_back(record, due_s):
             raise _not_held(partition)
 
-    def withdraw(self, record: RawRecord) -> None:
-        """Undo ``deliver`` for the newest record of its log, which was not handed out after all."""
-        ledger = self._ledgers.get(TopicPartition(record.topic, record.partition))
-        if ledger is not None:
-            ledger.withdraw(record)
+    def put_back(self, records: Sequence[RawRecord]) -> None:
+        """These, given by ``deliver`` or ``due`` just now, were not handed out after all: they
+        are due at once, before all others."""
+        for record in reversed(records):
+            ledger = self._ledgers.get(TopicPartition(record.topic, record.partition))
+            if ledger is not None:
+                ledger.put_back(record)
 
     def is_held(self, record: Record[Any, Any]) -> bool:
         """Whether this record was given back and waits to be delivered again."""
@@ -246,6 +267,13 @@ class InFlight:
         ledger = self._ledgers.get(partition)
         return ledger.parked if ledger is not None else 0
 
+    def first_unseen(self, partition: TopicPartition) -> int | None:
+        """The smallest offset among the waiting records of this log that were never handed out."""
+        ledger = self._ledgers.get(partition)
+        if ledger is None or not ledger.unseen:
+            return None
+        return min((found for found in ledger.unseen if isinstance(found, int)), default=None)
+
     def progress(self, partitions: Iterable[TopicPartition] | None = None) -> dict[TopicPartition, int]:
         """The next offset to read in each log that moved since it was last committed. It never
         goes back, also not after a seek to an earlier place."""
@@ -259,15 +287,30 @@ class InFlight:
                 moved[partition] = ledger.next_offset
         return moved
 
-    def mark_committed(self, offsets: dict[TopicPartition, int]) -> None:
+    def mark_committed(self, offsets: Mapping[TopicPartition, int]) -> None:
         """These offsets are stored."""
         for partition, offset in offsets.items():
             if partition in self._ledgers:
                 self._committed[partition] = offset
 
+    def overrule(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """The application chose these offsets itself, perhaps to go back: until it acknowledges
+        further, there is no other progress to store."""
+        self.mark_committed(offsets)
+        for partition in offsets:
+            if partition in self._ledgers:
+                self._ledgers[partition].next_offset = None
+
 
 def _runs(records: Sequence[RawRecord]) -> list[tuple[TopicPartition, Sequence[RawRecord]]]:
     """The records cut where the log changes; most polls are one or a few runs."""
+    try:
+        return _cut(records)
+    except (AttributeError, TypeError) as cause:
+        raise UsageError(f"acknowledge records as poll() returned them, not a {_kind(records)}") from cause
+
+
+def _cut(records: Sequence[RawRecord]) -> list[tuple[TopicPartition, Sequence[RawRecord]]]:
     runs: list[tuple[TopicPartition, Sequence[RawRecord]]] = []
     start = 0
     topic, partition = None, -1
@@ -279,6 +322,11 @@ def _runs(records: Sequence[RawRecord]) -> list[tuple[TopicPartition, Sequence[R
     if topic is not None:
         runs.append((TopicPartition(topic, partition), records[start:] if start else records))
     return runs
+
+
+def _kind(given: object) -> str:
+    inside = f" of {type(given[0]).__name__}" if isinstance(given, list | tuple) and given else ""
+    return type(given).__name__ + inside
 
 
 def _not_held(partition: TopicPartition) -> NotAssigned:
