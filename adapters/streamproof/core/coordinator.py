@@ -1,0 +1,114 @@
+"""All groups of a cluster, with what they committed. Times are passed in; no I/O, no lock.
+
+A group that has neither members nor progress counts as dead, but its epoch is kept: a group that comes
+to life again under the same name must not use a generation twice. Offsets of a group without
+members are dropped after ``OFFSETS_RETENTION_NS`` (Kafka's ``offsets.retention.minutes``, seven days).
+"""
+
+from collections.abc import Mapping, Set
+
+from streamproof.core.groups import Group, Member, Subscription, Timeouts
+from streamproof.core.offsets import CommittedOffset, GroupOffsets
+from streamproof.records import GroupDescription, TopicPartition
+
+OFFSETS_RETENTION_NS = 7 * 24 * 3600 * 1_000_000_000
+
+
+class GroupCoordinator:
+    """Groups by name."""
+
+    def __init__(self, offsets_retention_ns: int = OFFSETS_RETENTION_NS) -> None:
+        self._groups: dict[str, Group] = {}
+        self._offsets: dict[str, GroupOffsets] = {}
+        self._empty_since_ns: dict[str, int] = {}
+        self._offsets_retention_ns = offsets_retention_ns
+        self._partition_counts: Mapping[str, int] = {}
+
+    def join(
+        self,
+        name: str,
+        member_id: str,
+        subscription: Subscription,
+        timeouts: Timeouts,
+        now_ns: int,
+        client_id: str = "",
+    ) -> tuple[Group, Member]:
+        """A new member of the group of that name."""
+        self.expire(now_ns)
+        self._empty_since_ns.pop(name, None)
+        group = self._group(name)
+        return group, group.join(member_id, subscription, timeouts, now_ns, client_id)
+
+    def leave(self, name: str, member_id: str, now_ns: int) -> None:
+        """A member goes in an orderly way."""
+        self._group(name).leave(member_id)
+        self._note_if_empty(name, now_ns)
+
+    def find(self, name: str) -> Group | None:
+        """The group of that name, if it has or had members."""
+        return self._groups.get(name)
+
+    def commit(
+        self,
+        name: str,
+        member_id: str | None,
+        epoch: int,
+        offsets: Mapping[TopicPartition, CommittedOffset],
+        now_ns: int,
+    ) -> None:
+        """Store a member's progress, or anybody's (``None``) where the group has no members.
+
+        Raises a :class:`NotAssigned`, and then nothing was stored.
+        """
+        group = self._group(name)
+        if member_id is not None or group.members:
+            group.require_holder(member_id or "", epoch, offsets)
+        self._offsets.setdefault(name, GroupOffsets()).store(offsets)
+        self._empty_since_ns.pop(name, None)
+        self._note_if_empty(name, now_ns)
+
+    def committed(self, name: str, partition: TopicPartition) -> CommittedOffset | None:
+        """What the group stored for this log."""
+        offsets = self._offsets.get(name)
+        return None if offsets is None else offsets.find(partition)
+
+    def topics_changed(self, partition_counts: Mapping[str, int], deleted: Set[str] = frozenset()) -> None:
+        """Tell every group which topics there are; progress in deleted ones is dropped."""
+        self._partition_counts = dict(partition_counts)
+        for topic in deleted:
+            for offsets in self._offsets.values():
+                offsets.forget_topic(topic)
+        for group in self._groups.values():
+            group.topics_changed(partition_counts, deleted)
+
+    def expire(self, now_ns: int) -> None:
+        """Remove members whose deadline passed, and progress that nobody used for too long."""
+        for name, group in self._groups.items():
+            group.expire(now_ns)
+            self._note_if_empty(name, now_ns)
+        for name, since in list(self._empty_since_ns.items()):
+            if now_ns - since >= self._offsets_retention_ns:
+                self._offsets.pop(name, None)
+                del self._empty_since_ns[name]
+
+    def names(self) -> list[str]:
+        """Groups that have members or stored progress, sorted."""
+        active = {name for name, group in self._groups.items() if group.members}
+        return sorted(active | {name for name, offsets in self._offsets.items() if offsets})
+
+    def describe(self, name: str) -> GroupDescription:
+        """The group; ``dead`` if there is none."""
+        group = self._groups.get(name)
+        if group is None or not (group.members or self._offsets.get(name)):
+            return GroupDescription(name, "dead", None, ())
+        return group.describe()
+
+    def _group(self, name: str) -> Group:
+        group = self._groups.get(name)
+        if group is None:
+            group = self._groups[name] = Group(name, self._partition_counts)
+        return group
+
+    def _note_if_empty(self, name: str, now_ns: int) -> None:
+        if not self._groups[name].members and self._offsets.get(name):
+            self._empty_since_ns.setdefault(name, now_ns)

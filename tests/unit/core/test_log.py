@@ -1,0 +1,254 @@
+"""The log against a plain list that is walked from end to end for every question."""
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from streamproof.core.batch import BATCH_OVERHEAD, Batch, ProducerStamp, record_size
+from streamproof.core.log import PartitionLog
+from streamproof.errors import OffsetOutOfRange
+from streamproof.records import RawRecord, Record, TopicPartition
+
+NAME = TopicPartition("readings", 3)
+
+
+def make_record(offset: int, timestamp_ms: int = 0, value: bytes | None = b"value") -> RawRecord:
+    return Record(NAME.topic, NAME.partition, offset, b"key", value, timestamp_ms, (("name", b"content"),))
+
+
+def write(log: PartitionLog, *timestamps: int, producer: ProducerStamp | None = None) -> list[RawRecord]:
+    records = [make_record(log.end_offset + index, time) for index, time in enumerate(timestamps)]
+    size = sum(record_size(record.key, record.value, record.headers) for record in records)
+    stamp = () if producer is None else (producer,)
+    log.append(list(records), size, max(timestamps), *stamp)
+    return records
+
+
+def make_payload(name: int) -> bytes:
+    """What the log needs of a record batch: a header to write its place into, and a body to keep."""
+    return bytes(BATCH_OVERHEAD) + b"%04d" % name
+
+
+class Entry:
+    """What the model keeps for one offset."""
+
+    def __init__(self, record: RawRecord | None, unit: object, size: int, time: int, producer: int | None):
+        self.record = record
+        self.unit = unit
+        self.size = size
+        self.time = time
+        self.producer = producer
+        self.is_aborted = False
+
+
+class LogAgainstList(RuleBasedStateMachine):
+    """``entries[offset]`` for every offset ever; the model searches it linearly."""
+
+    @initialize(
+        retention_ms=st.sampled_from([None, 40, 0]), retention_bytes=st.sampled_from([None, 0, 150, 400])
+    )
+    def begin(self, retention_ms: int | None, retention_bytes: int | None) -> None:
+        self.log = PartitionLog(NAME, retention_ms, retention_bytes, self.decode)
+        self.entries: list[Entry] = []
+        self.start = 0
+        self.open: dict[int, int] = {}
+        self.payloads: dict[bytes, list[int]] = {}
+        self.sequences: dict[int, int] = {}
+
+    def decode(self, batch: Batch) -> list[RawRecord]:
+        assert batch.payload is not None
+        assert int.from_bytes(batch.payload[:8], "big") == batch.base_offset
+        times = self.payloads[batch.payload[BATCH_OVERHEAD:]]
+        return [make_record(batch.base_offset + index, time) for index, time in enumerate(times)]
+
+    def stamp(self, producer: int | None, is_transactional: bool, count: int) -> ProducerStamp | None:
+        if producer is None:
+            return None
+        sequence = self.sequences.get(producer, 0)
+        self.sequences[producer] = sequence + count
+        if is_transactional or producer in self.open:
+            self.open.setdefault(producer, len(self.entries))
+            return ProducerStamp(producer, 0, sequence, True)
+        return ProducerStamp(producer, 0, sequence)
+
+    times = st.lists(st.integers(0, 100), min_size=1, max_size=6)
+    producers = st.sampled_from([None, None, 1, 2])
+
+    @rule(times=times, producer=producers, is_transactional=st.booleans())
+    def append(self, times: list[int], producer: int | None, is_transactional: bool) -> None:
+        stamp = self.stamp(producer, is_transactional, len(times))
+        for record in write(self.log, *times, producer=stamp):
+            size = record_size(record.key, record.value, record.headers)
+            self.entries.append(Entry(record, object(), size, record.timestamp_ms, producer))
+
+    @rule(times=times, producer=producers, is_transactional=st.booleans())
+    def append_payload(self, times: list[int], producer: int | None, is_transactional: bool) -> None:
+        payload = make_payload(len(self.payloads))
+        self.payloads[payload[BATCH_OVERHEAD:]] = times
+        stamp = self.stamp(producer, is_transactional, len(times)) or ProducerStamp()
+        base = self.log.append_payload(payload, len(times), max(times), stamp)
+        assert base == len(self.entries)
+        for index, time in enumerate(times):
+            record = make_record(base + index, time)
+            self.entries.append(Entry(record, payload, len(payload), max(times), producer))
+
+    @rule(producer=st.sampled_from([1, 2]), is_commit=st.booleans(), time=st.integers(0, 100))
+    def end_transaction(self, producer: int, is_commit: bool, time: int) -> None:
+        first = self.open.pop(producer, None)
+        for entry in self.entries[first:] if first is not None and not is_commit else ():
+            entry.is_aborted |= entry.producer == producer and entry.record is not None
+        offset = self.log.end_transaction(producer, 0, is_commit, time)
+        assert offset == len(self.entries)
+        self.entries.append(Entry(None, object(), 0, time, producer))
+
+    @rule(share=st.floats(0, 1))
+    def trim(self, share: float) -> None:
+        before = int(share * len(self.entries))
+        self.log.trim(before)
+        self.start = max(self.start, before)
+
+    @rule(now=st.integers(0, 150))
+    def retain(self, now: int) -> None:
+        self.log.retain(now)
+        live = self.units()
+        start = self.start
+        if self.log.retention_ms is not None:
+            for offsets in live:
+                if self.entries[offsets[0]].time >= now - self.log.retention_ms:
+                    break
+                start = offsets[-1] + 1
+        if self.log.retention_bytes is not None:
+            excess = sum(self.entries[offsets[0]].size for offsets in live) - self.log.retention_bytes
+            for offsets in live if excess > 0 else ():
+                excess -= self.entries[offsets[0]].size
+                if excess < 0:
+                    break
+                start = max(start, offsets[-1] + 1)
+        self.start = start
+
+    def units(self) -> list[list[int]]:
+        """Live offsets, together where they can only go together."""
+        units: list[list[int]] = []
+        for offset in range(self.start, len(self.entries)):
+            if units and self.entries[units[-1][-1]].unit is self.entries[offset].unit:
+                units[-1].append(offset)
+            else:
+                units.append([offset])
+        return units
+
+    def readable(self, start: int, is_committed: bool) -> list[RawRecord]:
+        end = self.log.last_stable_offset if is_committed else len(self.entries)
+        return [
+            entry.record
+            for entry in self.entries[start:end]
+            if entry.record is not None and not (is_committed and entry.is_aborted)
+        ]
+
+    @invariant()
+    def ends_agree(self) -> None:
+        assert self.log.start_offset == self.start
+        assert self.log.end_offset == self.log.high_watermark == len(self.entries)
+        stable = min(self.open.values(), default=len(self.entries))
+        assert self.log.last_stable_offset == max(self.start, stable)
+        assert self.log.size == sum(self.entries[offsets[0]].size for offsets in self.units())
+
+    @rule(share=st.floats(0, 1), limit=st.integers(1, 12), is_committed=st.booleans())
+    def read(self, share: float, limit: int, is_committed: bool) -> None:
+        offset = self.start + int(share * (len(self.entries) - self.start))
+        expected = self.readable(offset, is_committed)
+        found: list[RawRecord] = []
+        end = self.log.readable_end(is_committed)
+        for _ in range(len(self.entries) + 1):
+            records, following = self.log.read(offset, limit, is_committed)
+            assert len(records) <= limit
+            assert following > offset or offset >= end
+            found += records
+            offset = following
+            if offset >= end:
+                break
+        assert found == expected
+
+    @rule(time=st.integers(-1, 101), is_committed=st.booleans())
+    def find(self, time: int, is_committed: bool) -> None:
+        readable = self.readable(self.start, is_committed)
+        expected = next((record for record in readable if record.timestamp_ms >= time), None)
+        assert self.log.find(time, is_committed) == expected
+
+
+TestLogAgainstList = LogAgainstList.TestCase
+TestLogAgainstList.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+
+
+def test_a_long_log_reads_the_same_from_every_offset() -> None:
+    log = PartitionLog(NAME)
+    for _ in range(400):
+        write(log, *range(7))
+    for offset in range(0, 2800, 13):
+        records, following = log.read(offset, 50)
+        expected = list(range(offset, min(offset + 50, 2800)))
+        assert [record.offset for record in records] == expected
+        assert following == expected[-1] + 1
+
+
+def test_small_appends_share_batches_and_large_ones_do_not_grow_without_end() -> None:
+    log = PartitionLog(NAME)
+    for _ in range(3000):
+        write(log, 1)
+    spans = [(batch.base_offset, batch.end_offset) for batch in log.batches(0)]
+    assert 2 < len(spans) < 6
+    assert [start for start, _ in spans[1:]] == [end for _, end in spans[:-1]]
+
+
+def test_a_producer_s_batch_grows_only_with_its_own_next_sequence() -> None:
+    log = PartitionLog(NAME)
+    write(log, 1, 1, producer=ProducerStamp(7, 0, 10))
+    write(log, 1, producer=ProducerStamp(7, 0, 12))
+    assert len(list(log.batches(0))) == 1
+    write(log, 1, producer=ProducerStamp(7, 0, 99))
+    write(log, 1, producer=ProducerStamp(7, 1, 13))
+    write(log, 1)
+    assert [batch.base_offset for batch in log.batches(0)] == [0, 3, 4, 5]
+
+
+@pytest.mark.parametrize("offset", [1, 6])
+def test_reading_outside_tells_where_the_log_begins(offset: int) -> None:
+    log = PartitionLog(NAME)
+    write(log, 1, 2, 3, 4, 5)
+    log.trim(2)
+    with pytest.raises(OffsetOutOfRange, match="readings.3.*2 to 4") as refused:
+        log.read(offset, 10)
+    assert refused.value.log_start == 2
+
+
+def test_trimming_beyond_the_end_is_refused_and_changes_nothing() -> None:
+    log = PartitionLog(NAME)
+    write(log, 1, 2)
+    with pytest.raises(OffsetOutOfRange):
+        log.trim(3)
+    assert (log.start_offset, log.end_offset) == (0, 2)
+
+
+def test_watchers_hear_of_appends_markers_and_deletion() -> None:
+    log = PartitionLog(NAME)
+    heard: list[tuple[int, bool]] = []
+
+    class Ear:
+        def on_append(self, log: PartitionLog) -> None:
+            heard.append((log.end_offset, log.is_deleted))
+
+    log.watchers.append(Ear())
+    write(log, 1, 1)
+    log.append_payload(make_payload(1), 2, 1)
+    log.end_transaction(5, 0, True, 1)
+    log.delete()
+    assert heard == [(2, False), (4, False), (5, False), (5, True)]
+
+
+def test_a_payload_keeps_all_but_its_place() -> None:
+    log = PartitionLog(NAME)
+    write(log, 1, 1, 1)
+    log.leader_epoch = 9
+    payload = bytes(range(100))
+    log.append_payload(payload, 1, 1)
+    stored = next(iter(log.batches(3))).payload
+    assert stored == (3).to_bytes(8, "big") + payload[8:12] + (9).to_bytes(4, "big") + payload[16:]
