@@ -5,6 +5,7 @@ driver. Drivers may subclass them to read the client library's own answer only w
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -13,6 +14,8 @@ from typing import Any, Generic, TypeVar, overload
 
 from streamproof.errors import StreamproofError, TimedOut
 from streamproof.records import Receipt
+
+_log = logging.getLogger("streamproof.delivery")
 
 _callback_lists = threading.Lock()
 """Held for moments only, to hand a list of callbacks over; one lock a delivery would cost more."""
@@ -78,7 +81,11 @@ class Settlement:
         with _callback_lists:
             callbacks, self._callbacks = self._callbacks, None
         for callback in callbacks or ():
-            callback(self)
+            try:
+                callback(self)
+            except Exception:
+                # It runs on the driver's thread or loop, which has others to serve.
+                _log.exception("a callback of a delivery failed")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.outcome.value} {self._answer or ''}>"
@@ -90,7 +97,7 @@ class Delivery(Settlement):
     __slots__ = ()
 
     def add_done_callback(self, callback: Callable[["Delivery"], object]) -> None:
-        """Call ``callback(delivery)`` once settled; at once if it is."""
+        """Call ``callback(delivery)`` once settled; at once if it is. What it raises is logged."""
         with _callback_lists:
             if self._callbacks is None:
                 self._callbacks = []
@@ -130,13 +137,12 @@ class AsyncDelivery(Settlement):
     __slots__ = ()
 
     def add_done_callback(self, callback: Callable[["AsyncDelivery"], object]) -> None:
-        """Call ``callback(delivery)`` once settled; at once if it is."""
-        if self._answer is None:
-            if self._callbacks is None:
-                self._callbacks = []
-            self._callbacks.append(callback)
-        else:
-            callback(self)
+        """Call ``callback(delivery)`` once settled; at once if it is. What it raises is logged."""
+        if self._callbacks is None:
+            self._callbacks = []
+        self._callbacks.append(callback)
+        if self._answer is not None:
+            self._run_callbacks()
 
     def _future(self) -> asyncio.Future[None]:
         settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -1,7 +1,7 @@
 """Keys and values to bytes and back: bytes, text, JSON, or a type that msgspec knows."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, is_typeddict
 
 import msgspec
 
@@ -25,11 +25,13 @@ def encoder(format: Format) -> Encode | None:
         return _guard_encode(msgspec.json.Encoder().encode, "JSON")
     _require_type(format)
     write = msgspec.json.Encoder().encode
+    # A TypedDict is a class that isinstance() refuses; its values are checked when read.
+    kind = format if isinstance(format, type) and not is_typeddict(format) else object
 
     def encode_typed(value: Any) -> bytes:
-        if isinstance(format, type) and not isinstance(value, format):
+        if not isinstance(value, kind):
             raise SerializationError(
-                f"a {type(value).__name__} is not a {format.__name__}: send what the producer was made for"
+                f"a {type(value).__name__} is not a {_name(format)}: send what the producer was made for"
             )
         return write(value)
 
@@ -70,7 +72,10 @@ def _encode_text(value: Any) -> bytes | None:
         raise SerializationError(
             f"a {type(value).__name__} is not text: pass a str, or choose another format"
         )
-    return value.encode()
+    try:
+        return value.encode()
+    except UnicodeEncodeError as cause:
+        raise SerializationError(f"the text cannot be written as UTF-8: {cause}") from cause
 
 
 def _decode_text(value: bytes | None) -> str | None:
@@ -88,7 +93,7 @@ def _guard_encode(write: Callable[[Any], bytes], name: str) -> Encode:
             return None
         try:
             return write(value)
-        except (TypeError, ValueError, OverflowError) as cause:
+        except (TypeError, ValueError, OverflowError, RecursionError) as cause:
             raise SerializationError(
                 f"a {type(value).__name__} cannot be written as {name}: {cause}"
             ) from cause
@@ -102,7 +107,7 @@ def _guard_decode(read: Callable[[bytes], Any], name: str) -> Decode:
             return None
         try:
             return read(value)
-        except (msgspec.DecodeError, UnicodeDecodeError) as cause:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
             raise SerializationError(f"the bytes are not {name}: {cause}") from cause
 
     return decode

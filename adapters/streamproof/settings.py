@@ -6,6 +6,7 @@ Settings are ``url``, ``namespace``, ``timeout_s`` and the plain fields of
 Options of a URL that are no settings are left to the driver: they are the client library's own.
 """
 
+import math
 import os
 import tomllib
 import types
@@ -17,11 +18,11 @@ from typing import Any, Literal
 
 from streamproof.errors import ConfigurationError
 from streamproof.options import ConsumerOptions, ProducerOptions
-from streamproof.records import AtTime
 from streamproof.url import Address, parse_address, parse_flag
 
 _NOT_SETTINGS = {"topics", "pattern", "group", "transactional_id", "native"}
 _CONNECTION = {"namespace": str, "timeout_s": float}
+_TYPED_ORIGINS = ("the arguments", "[tool.streamproof]")
 
 
 def _plain_fields(options: type[Any]) -> dict[str, Any]:
@@ -62,7 +63,11 @@ class Settings:
                 f"unknown option {unknown[0]!r}: {kind.__name__} has {', '.join(sorted(names))}"
             )
         own = {name: value for name, value in self.values.items() if name in known}
-        return kind(**{**own, **given})
+        chosen = {
+            name: _typed(name, value, "the arguments") if name in known else value
+            for name, value in given.items()
+        }
+        return kind(**{**own, **chosen})
 
 
 def resolve(
@@ -97,7 +102,8 @@ def resolve(
         if name in _KNOWN:
             take(name, address.options[name], "the URL")
     for name, value in arguments.items():
-        if value is not None:
+        # ``None`` for the namespace or the timeout means that none was given.
+        if value is not None or name not in _CONNECTION:
             take(_known(name, "the arguments"), value, "the arguments")
     rest = {name: value for name, value in address.options.items() if name not in _KNOWN}
     return Settings(
@@ -129,27 +135,48 @@ def _project_settings(folder: Path) -> dict[str, Any]:
 
 
 def _typed(name: str, value: Any, origin: str) -> Any:
-    """The value in the setting's type; text from a URL or a variable is converted."""
+    """The value in the setting's type. A URL and a variable hold text, which is converted; an
+    argument or a TOML file has types of its own, and they must fit."""
     wanted = _KNOWN[name]
-    choices = set(typing.get_args(wanted)) if _is_union(wanted) else {wanted}
-    if type(None) in choices and isinstance(value, str) and value.lower() in ("", "none"):
+    choices = typing.get_args(wanted) if _is_union(wanted) else (wanted,)
+    is_text = isinstance(value, str) and origin not in _TYPED_ORIGINS
+    if type(None) in choices and (value is None or (is_text and value.lower() in ("", "none"))):
         return None
-    if isinstance(value, AtTime) and AtTime in choices:
-        return value
     for choice in choices:
-        if typing.get_origin(choice) is Literal:
-            if value in typing.get_args(choice):
-                return value
-        elif choice is bool:
-            return value if isinstance(value, bool) else parse_flag(name, str(value))
-        elif choice in (int, float) and not isinstance(value, bool):
-            try:
-                return choice(value)
-            except (TypeError, ValueError):
-                continue
-        elif choice is str and isinstance(value, str):
-            return value
-    raise ConfigurationError(f"{name}={value!r} from {origin} is not possible: it takes {wanted}")
+        found = _from_text(name, value, choice) if is_text else _fitting(value, choice)
+        if found is not None:
+            return found
+    takes = " or ".join(map(_described, choices))
+    raise ConfigurationError(f"{name}={value!r} from {origin} is not possible: it takes {takes}")
+
+
+def _from_text(name: str, text: str, wanted: Any) -> Any:
+    if wanted is bool:
+        return parse_flag(name, text)
+    if wanted in (int, float):
+        try:
+            return _fitting(wanted(text), wanted)
+        except ValueError:
+            return None
+    return _fitting(text, wanted)
+
+
+def _fitting(value: Any, wanted: Any) -> Any:
+    """The value if it is one of the wanted kind, else ``None``."""
+    if typing.get_origin(wanted) is Literal:
+        return value if value in typing.get_args(wanted) else None
+    if wanted is float and type(value) in (int, float):
+        return float(value) if math.isfinite(value) else None
+    if wanted is int:
+        return value if type(value) is int else None
+    return value if isinstance(wanted, type) and isinstance(value, wanted) else None
+
+
+def _described(wanted: Any) -> str:
+    if typing.get_origin(wanted) is Literal:
+        return " or ".join(map(repr, typing.get_args(wanted)))
+    words = {float: "a number", int: "a whole number", bool: "on or off", str: "text", type(None): "none"}
+    return words.get(wanted, getattr(wanted, "__name__", str(wanted)))
 
 
 def _is_union(wanted: Any) -> bool:

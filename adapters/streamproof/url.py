@@ -28,14 +28,17 @@ class Address:
 def parse_address(url: str) -> Address:
     """Take a URL apart; :class:`ConfigurationError` says what is wrong with it."""
     if not isinstance(url, str) or "://" not in url:
+        shown = repr(url) if "@" not in str(url) else "this"  # it may hold a password
         raise ConfigurationError(
-            f"{url!r} is not a backend URL: write e.g. memory://name, kafka://127.0.0.1:9092 or amqp://127.0.0.1/"
+            f"{shown} is not a backend URL: write e.g. memory://name, kafka://127.0.0.1:9092 or amqp://127.0.0.1/"
         )
     scheme, rest = url.split("://", 1)
     # Several hosts are no standard URL: take the authority apart here, leave the rest to urllib.
     authority, slash, tail = _split_authority(rest)
-    userinfo, _, hostlist = authority.rpartition("@")
+    userinfo, at, hostlist = authority.rpartition("@")
     username, _, password = userinfo.partition(":")
+    _refuse_cut_password(bool(at), tail)
+    _require_ports(hostlist)
     parts = urlsplit("//" + slash + tail if slash == "/" else "//" + "/" + tail)
     options: dict[str, str] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
@@ -58,6 +61,24 @@ def _split_authority(rest: str) -> tuple[str, str, str]:
             tail = rest[index + 1 :] if character == "/" else rest[index:]
             return rest[:index], character if character == "/" else "", tail
     return rest, "", ""
+
+
+def _refuse_cut_password(has_user: bool, tail: str) -> None:
+    """A ``/`` or ``?`` inside a password ends the authority early, and what follows would be shown."""
+    place, _, query = tail.partition("?")
+    if not has_user and ("@" in place or "@" in query.partition("=")[0]):
+        raise ConfigurationError(
+            "an @ stands behind the host: write / ? @ : in a user's name or password as %2F %3F %40 %3A"
+        )
+
+
+def _require_ports(hostlist: str) -> None:
+    for host in hostlist.split(","):
+        name, colon, port = host.strip().rpartition(":")
+        is_bare_v6 = host.strip().endswith("]")
+        if colon and not is_bare_v6 and not (name and port.isdecimal() and int(port) < 65536):
+            # Not shown: it may be the part of a password before an unescaped character.
+            raise ConfigurationError("a host's port is no number from 0 to 65535: write host:port,host:port")
 
 
 def parse_flag(name: str, value: str) -> bool:

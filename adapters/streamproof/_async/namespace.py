@@ -20,6 +20,7 @@ from streamproof.driver import (
     AsyncDriver,
     AsyncProducerDriver,
 )
+from streamproof.namespaced_deliveries import AsyncNamespacedDeliveries, AsyncNamespacedDelivery
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.records import (
     GroupDescription,
@@ -27,6 +28,7 @@ from streamproof.records import (
     Position,
     RawOutgoing,
     RawRecord,
+    Receipt,
     TopicDescription,
     TopicPartition,
     TopicSpec,
@@ -45,6 +47,9 @@ class _Prefix:
 
     def off(self, name: str) -> str:
         return name.removeprefix(self.prefix)
+
+    def off_receipt(self, receipt: Receipt) -> Receipt:
+        return receipt._replace(topic=self.off(receipt.topic))
 
     def on_all(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
         return [TopicPartition(self.on(topic), partition) for topic, partition in partitions]
@@ -112,12 +117,14 @@ class _Producer:
         timeout_s: float,
     ) -> AsyncDelivery:
         name = self._prefix.on(topic)
-        return await self._driver.send(name, value, key, headers, partition, timestamp_ms, timeout_s)
+        delivery = await self._driver.send(name, value, key, headers, partition, timestamp_ms, timeout_s)
+        return AsyncNamespacedDelivery(delivery, self._prefix.off_receipt)
 
     async def send_many(
         self, topic: str, records: Sequence[RawOutgoing], timeout_s: float
     ) -> AsyncDeliveries:
-        return await self._driver.send_many(self._prefix.on(topic), records, timeout_s)
+        deliveries = await self._driver.send_many(self._prefix.on(topic), records, timeout_s)
+        return AsyncNamespacedDeliveries(deliveries, self._prefix.off_receipt)
 
 
 class _Listener:
@@ -145,8 +152,9 @@ class _Consumer:
     def __init__(self, driver: AsyncConsumerDriver, prefix: _Prefix) -> None:
         self._driver = driver
         self._prefix = prefix
-        self.ack = driver.ack
         self.close = driver.close
+        if hasattr(driver, "abandon"):
+            self.abandon = driver.abandon
 
     async def start(self, listener: AsyncAssignmentListener, timeout_s: float) -> None:
         await self._driver.start(_Listener(listener, self._prefix), timeout_s)
@@ -158,6 +166,11 @@ class _Consumer:
             rename(record, topic=off(record.topic))
             for record in await self._driver.poll(max_records, timeout_s)
         ]
+
+    async def ack(self, records: Sequence[RawRecord]) -> None:
+        on = self._prefix.on
+        rename = msgspec.structs.replace
+        await self._driver.ack([rename(record, topic=on(record.topic)) for record in records])
 
     async def commit(self, offsets: Mapping[TopicPartition, int], timeout_s: float) -> None:
         await self._driver.commit(self._prefix.on_keys(offsets), timeout_s)

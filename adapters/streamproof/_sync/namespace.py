@@ -21,6 +21,7 @@ from streamproof.driver import (
     Driver,
     ProducerDriver,
 )
+from streamproof.namespaced_deliveries import NamespacedDeliveries, NamespacedDelivery
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.records import (
     GroupDescription,
@@ -28,6 +29,7 @@ from streamproof.records import (
     Position,
     RawOutgoing,
     RawRecord,
+    Receipt,
     TopicDescription,
     TopicPartition,
     TopicSpec,
@@ -46,6 +48,9 @@ class _Prefix:
 
     def off(self, name: str) -> str:
         return name.removeprefix(self.prefix)
+
+    def off_receipt(self, receipt: Receipt) -> Receipt:
+        return receipt._replace(topic=self.off(receipt.topic))
 
     def on_all(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
         return [TopicPartition(self.on(topic), partition) for topic, partition in partitions]
@@ -113,10 +118,12 @@ class _Producer:
         timeout_s: float,
     ) -> Delivery:
         name = self._prefix.on(topic)
-        return self._driver.send(name, value, key, headers, partition, timestamp_ms, timeout_s)
+        delivery = self._driver.send(name, value, key, headers, partition, timestamp_ms, timeout_s)
+        return NamespacedDelivery(delivery, self._prefix.off_receipt)
 
     def send_many(self, topic: str, records: Sequence[RawOutgoing], timeout_s: float) -> Deliveries:
-        return self._driver.send_many(self._prefix.on(topic), records, timeout_s)
+        deliveries = self._driver.send_many(self._prefix.on(topic), records, timeout_s)
+        return NamespacedDeliveries(deliveries, self._prefix.off_receipt)
 
 
 class _Listener:
@@ -144,8 +151,9 @@ class _Consumer:
     def __init__(self, driver: ConsumerDriver, prefix: _Prefix) -> None:
         self._driver = driver
         self._prefix = prefix
-        self.ack = driver.ack
         self.close = driver.close
+        if hasattr(driver, "abandon"):
+            self.abandon = driver.abandon
 
     def start(self, listener: AssignmentListener, timeout_s: float) -> None:
         self._driver.start(_Listener(listener, self._prefix), timeout_s)
@@ -156,6 +164,11 @@ class _Consumer:
         return [
             rename(record, topic=off(record.topic)) for record in self._driver.poll(max_records, timeout_s)
         ]
+
+    def ack(self, records: Sequence[RawRecord]) -> None:
+        on = self._prefix.on
+        rename = msgspec.structs.replace
+        self._driver.ack([rename(record, topic=on(record.topic)) for record in records])
 
     def commit(self, offsets: Mapping[TopicPartition, int], timeout_s: float) -> None:
         self._driver.commit(self._prefix.on_keys(offsets), timeout_s)
