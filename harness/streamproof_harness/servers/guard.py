@@ -1,5 +1,6 @@
 """The near end of the :mod:`watchdog`: starts it, and asks it to do things."""
 
+import contextlib
 import json
 import os
 import signal
@@ -118,18 +119,16 @@ class Guard:
             if self._is_ended:
                 return
             self._is_ended = True
-            try:
+            # It may be gone already, or hang: the wait below tells which.
+            with contextlib.suppress(ServerError):
                 self._request({"do": "end"})
-            except ServerError:
-                # It is gone already, or hangs: the wait below tells which.
-                pass
             self._replies.close()
             self._control.close()
         try:
             self._process.wait(END_BOUND_S)
         except subprocess.TimeoutExpired:
             raise ServerError(
-                f"the watchdog {self.pid} did not end within {END_BOUND_S:g} s: look for its children, kill it"
+                f"the watchdog {self.pid} did not end within {END_BOUND_S:g} s: kill it and its children"
             ) from None
 
     def tail(self, name: str = BROKER, lines: int = 30) -> str:

@@ -90,7 +90,7 @@ class KafkaNode:
         probe_kafka(LOOPBACK, self.ports.numbers[0], timeout_s)
 
     def _java(self, *arguments: str) -> Command:
-        argv = (self.java, "-server", f"-Xmx{self.heap_mb}m", "-XX:+ExitOnOutOfMemoryError")
+        argv: tuple[str, ...] = (self.java, "-server", f"-Xmx{self.heap_mb}m", "-XX:+ExitOnOutOfMemoryError")
         argv += ("-Djava.awt.headless=true", "-cp", f"{self.jars}/*", *arguments)
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         return Command(argv, kept)

@@ -1,6 +1,5 @@
 """A broker that runs as processes of this machine, owned by a watchdog."""
 
-import contextlib
 import signal
 import time
 from types import TracebackType

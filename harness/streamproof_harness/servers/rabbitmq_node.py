@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from streamproof.url import parse_address
+
 from streamproof_harness.servers.availability import Kind
 from streamproof_harness.servers.guard import Command, Guard
 from streamproof_harness.servers.ports import LOOPBACK, Ports
@@ -90,7 +91,9 @@ class RabbitMQNode:
             "stream.advertised_host": LOOPBACK,
             "stream.advertised_port": str(stream),
         }
-        return "".join(f"{name} = {value}\n" for name, value in {**fixed, **SETTINGS, **self.settings}.items())
+        return "".join(
+            f"{name} = {value}\n" for name, value in {**fixed, **SETTINGS, **self.settings}.items()
+        )
 
     def environment(self, directory: Path) -> dict[str, str]:
         """All variables of the node; whatever RABBITMQ_ or ERL_ variable the caller has stays out."""
@@ -140,5 +143,7 @@ def _find_epmd(root: Path) -> str | None:
     if on_path:
         return on_path
     # Some packages put only erl on the PATH; epmd then lies beside the Erlang machine.
-    beside = sorted(root.glob("usr/lib*/erlang/erts-*/bin/epmd")) + sorted(root.glob("usr/local/lib/erlang/erts-*/bin/epmd"))
+    beside = sorted(root.glob("usr/lib*/erlang/erts-*/bin/epmd")) + sorted(
+        root.glob("usr/local/lib/erlang/erts-*/bin/epmd")
+    )
     return str(beside[-1]) if beside else None

@@ -48,7 +48,10 @@ def parents() -> dict[int, int]:
     found: dict[int, int] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
-            with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{entry}/stat", "rb") as stat:
+            with (
+                contextlib.suppress(OSError, IndexError, ValueError),
+                open(f"/proc/{entry}/stat", "rb") as stat,
+            ):
                 # The name in parentheses may hold anything, so read from the last one on.
                 state, parent = stat.read().rpartition(b")")[2].split()[:2]
                 if state != b"Z":
