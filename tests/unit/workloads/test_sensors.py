@@ -132,3 +132,11 @@ def test_afternoons_are_warmer_than_nights(second: int, is_warm: bool) -> None:
     readings = readings_of(list(made.messages()))
     mean = sum(reading["temperature"] for reading in readings) / len(readings)
     assert (readings[second]["temperature"] > mean) == is_warm
+
+
+def test_an_alert_is_a_reading_above_the_safe_level_not_one_at_it() -> None:
+    sizes = {"devices": 1, "rate": 1, "seconds": 1, "missing": 0}
+    (only,) = readings_of(list(workload("sensors", **sizes).messages()))
+    for safe_air, alerts in ((only["air"], 0), (only["air"] - 1, 1)):
+        answer = workload("sensors", safe_air=safe_air, **sizes).oracle().expected()
+        assert len(answer["alerts"].members) == alerts
