@@ -20,7 +20,7 @@ VERSION_VARIABLE = "STREAMPROOF_KAFKA_VERSION"
 COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 MAVEN_BOUND_S = 600.0
 
-POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
+POM = """<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>streamproof</groupId><artifactId>{artifact}-jars</artifactId><version>1</version>
   <dependencies>

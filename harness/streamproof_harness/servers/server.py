@@ -85,8 +85,8 @@ class GivenServer:
             probe_given(given)
         except NotReady as reason:
             raise ServerError(
-                f"{URL_VARIABLES[given.kind]} is set, but {parse_address(given.url).redacted} does not answer "
-                f"as {given.kind}: {reason}; start it, correct the variable, or unset it"
+                f"{URL_VARIABLES[given.kind]} is set, but {parse_address(given.url).redacted} does not "
+                f"answer as {given.kind}: {reason}; start it, correct the variable, or unset it"
             ) from reason
 
     @property
