@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
+from streamproof import aconnect, connect
 
-from streamproof import Capabilities, aconnect, connect
 from streamproof_harness._async.sender import AsyncSender
 from streamproof_harness._sync.sender import Sender
 from streamproof_harness.actors import Actor, TaskActor, ThreadActor, reader_actor, until
@@ -68,7 +68,7 @@ class Run:
         colour: Colour,
         recorder: Recorder,
         seed: int,
-        parameters: Mapping[str, int | float],
+        parameters: Mapping[str, Any],
         *,
         server: HarmableServer | None = None,
         patience_s: float = 60.0,
@@ -90,9 +90,9 @@ class Run:
         self._rounds = 0
         self.oracles: dict[str, Oracle] = {}
         self.workloads: list[Workload] = []
-        self._answering: set[str] = set()
+        self._orders: dict[str, list[str]] = {}
+        self.claims: list[tuple[bool, str]] = []
         self.lines: list[str] = []
-        self.capabilities: Capabilities | None = None
 
     # -- topics ------------------------------------------------------------------------------
 
@@ -101,7 +101,6 @@ class Run:
         if self.colour == "async":
             async with await aconnect(self.place.url, namespace=self.place.namespace) as bus:
                 await (await bus.admin()).create_topic(name, partitions)
-                self.capabilities = bus.capabilities
         else:
             await asyncio.to_thread(self._create_topic, name, partitions)
         self._topics[name] = partitions
@@ -111,7 +110,11 @@ class Run:
     def _create_topic(self, name: str, partitions: int) -> None:
         with connect(self.place.url, namespace=self.place.namespace) as bus:
             bus.admin().create_topic(name, partitions)
-            self.capabilities = bus.capabilities
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The names of the topics created so far."""
+        return tuple(self._topics)
 
     # -- readers -----------------------------------------------------------------------------
 
@@ -233,7 +236,12 @@ class Run:
         await self.until(is_there, f"{name} handled {handled} records")
 
     def _send(
-        self, process: str, topic: str, messages: Iterator[Message], sends_again: bool, options: dict[str, Any]
+        self,
+        process: str,
+        topic: str,
+        messages: Iterator[Message],
+        sends_again: bool,
+        options: dict[str, Any],
     ) -> Actor:
         make: Any = Sender if self.colour == "sync" else AsyncSender
         sender = make(
@@ -265,7 +273,7 @@ class Run:
     async def kill_broker(self, down_s: float = 1.0) -> None:
         """Kill the run's own broker with SIGKILL, and start it again after a while."""
         if self._server is None:
-            raise RunFailure("this run has no broker of its own to kill: declare harms_broker in the scenario")
+            raise RunFailure("this run has no broker of its own to kill: the scenario must declare it")
         async with self.fault("kill", "broker"):
             await asyncio.to_thread(self._server.kill)
             await asyncio.sleep(down_s)
@@ -315,14 +323,26 @@ class Run:
             running = [actor.process for actor in actors if not actor.is_over]
             raise RunFailure(f"{', '.join(running)} did not end within 60 s")
 
-    async def until(
-        self, condition: Callable[[], bool], what: str, timeout_s: float | None = None
-    ) -> None:
+    async def until(self, condition: Callable[[], bool], what: str, timeout_s: float | None = None) -> None:
         """Wait for something; :class:`RunFailure` says what did not come."""
         bound_s = timeout_s or self.patience_s
         if not await until(condition, bound_s):
             self._raise_errors()
             raise RunFailure(f"waited {bound_s:g} s in vain until {what}")
+
+    def keep_order(self, *groups: str) -> None:
+        """Remember in which order these groups handle; ask before they begin."""
+        for group in groups:
+            self._orders[group] = []
+
+    def handled_order(self, group: str) -> list[str]:
+        """The ids of the messages that the group handled so far, in its order."""
+        return list(self._orders[group])
+
+    def claim(self, is_true: bool, text: str) -> None:
+        """Something that the scenario itself promises, beside its contract: a false claim makes
+        the run invalid."""
+        self.claims.append((is_true, text))
 
     def say(self, line: str) -> None:
         """A line for the report of this run."""
@@ -333,6 +353,9 @@ class Run:
         return (time.monotonic_ns() - self.recorder.start_ns) / 1e9
 
     def _on_handled(self, group: str, id: str, key: bytes | None, value: bytes | None) -> None:
+        order = self._orders.get(group)
+        if order is not None:
+            order.append(id)
         oracle = self.oracles.get(group)
         if oracle is not None:
             oracle.receive(id, key, value)

@@ -1,0 +1,1 @@
+"""Results for people and machines: functions of a run's history and judgement alone."""

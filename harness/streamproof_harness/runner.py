@@ -1,0 +1,184 @@
+"""Runs a scenario on a backend and judges what came of it."""
+
+import asyncio
+import contextlib
+import logging
+import sys
+import tempfile
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from streamproof import StreamproofError, connect
+from streamproof.drivers.memory_registry import forget
+from streamproof.url import parse_address
+
+from streamproof_harness.measures import Measures, measure
+from streamproof_harness.member import Colour
+from streamproof_harness.plans import Place
+from streamproof_harness.recorder import Recorder
+from streamproof_harness.run import HarmableServer, Run, RunFailure
+from streamproof_harness.scenario import Backend, Scenario
+from streamproof_harness.verdict import Judgement, judge
+from streamproof_harness.workloads import OracleReport
+
+_log = logging.getLogger("streamproof.runner")
+
+Outcome = Literal["as expected", "not as expected", "failed", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one run. ``failure`` says why there is no judgement."""
+
+    scenario: str
+    backend: Backend
+    colour: Colour
+    seed: int
+    expects: str
+    history: Path
+    judgement: Judgement | None = None
+    failure: str | None = None
+    measures: Measures | None = None
+    answers: Mapping[str, OracleReport] = field(default_factory=dict)
+    claims: tuple[tuple[bool, str], ...] = ()
+    lines: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """``valid``, ``invalid`` or ``unknown``: the history's, made worse by a false claim or a
+        wrong answer."""
+        if self.judgement is None:
+            return "unknown"
+        if self.judgement.verdict != "invalid" and not all(is_true for is_true, _ in self.claims):
+            return "invalid"
+        if self.judgement.verdict == "valid" and not all(
+            answer.is_complete for answer in self.answers.values()
+        ):
+            return "invalid"
+        return self.judgement.verdict
+
+    @property
+    def is_as_expected(self) -> bool:
+        """Whether the verdict is the one that the scenario promises."""
+        return self.verdict == self.expects
+
+
+def run_scenario(
+    scenario: Scenario,
+    url: str,
+    backend: Backend,
+    colour: Colour,
+    *,
+    seed: int = 0,
+    parameters: Mapping[str, int | float] | None = None,
+    history: Path | None = None,
+    server: HarmableServer | None = None,
+    patience_s: float = 60.0,
+) -> Result:
+    """Run it once. Blocks until every client of the run has ended; the time is bounded by
+    ``patience_s`` for each thing that is waited for. Never raises for what a backend does:
+    the result says it."""
+    chosen = scenario.with_parameters(parameters or {})
+    path = history or Path(tempfile.mkdtemp(prefix="streamproof-")) / f"{scenario.name}.jsonl"
+    name = f"run-{uuid.uuid4().hex[:10]}"
+    place = Place(url=f"memory://{name}") if backend == "memory" else Place(url=url, namespace=f"{name}.")
+    header = {
+        "run": name,
+        "backend": parse_address(place.url).redacted,
+        "seed": seed,
+        "scenario": scenario.name,
+        "colour": colour,
+        "parameters": chosen,
+        "contract": _contract(scenario),
+        "capabilities": _capabilities(place),
+        "python": sys.version.split()[0],
+    }
+    recorder = Recorder(header, path=path)
+    run = Run(
+        place,
+        colour,
+        recorder,
+        seed,
+        chosen,
+        server=server,
+        patience_s=patience_s,
+        isolates=scenario.crashes,
+    )
+    failure = None
+    try:
+        asyncio.run(_conduct(scenario, run))
+    except (RunFailure, StreamproofError) as error:
+        failure = f"{type(error).__name__}: {error}"
+    finally:
+        recorder.close()
+        _clear_away(run)
+    return _judged(scenario, backend, colour, seed, path, run, failure)
+
+
+async def _conduct(scenario: Scenario, run: Run) -> None:
+    try:
+        await scenario.script(run)
+    finally:
+        await run.close()
+
+
+def _judged(
+    scenario: Scenario, backend: Backend, colour: Colour, seed: int, path: Path, run: Run, failure: str | None
+) -> Result:
+    judgement = judge(path)
+    with path.open("rb") as file:
+        next(file)
+        measures = measure(file)
+    for id in run.findings.unsent:
+        for oracle in run.oracles.values():
+            oracle.exclude(id)
+    return Result(
+        scenario=scenario.name,
+        backend=backend,
+        colour=colour,
+        seed=seed,
+        expects=scenario.expects,
+        history=path,
+        judgement=judgement if failure is None else None,
+        failure=failure,
+        measures=measures,
+        answers={group: oracle.report() for group, oracle in run.oracles.items()},
+        claims=tuple(run.claims),
+        lines=tuple(run.lines),
+    )
+
+
+def _contract(scenario: Scenario) -> Any:
+    contract = scenario.contract
+    described = {"base": contract} if isinstance(contract, str) else dict(contract)
+    if scenario.evidence:
+        described["evidence"] = dict(scenario.evidence)
+    return described
+
+
+def _capabilities(place: Place) -> dict[str, bool]:
+    """What the backend says it can do, under the names that histories use."""
+    with connect(place.url) as bus:
+        declared = bus.capabilities
+    return {
+        "offsets": declared.has_group_offsets,
+        "generations": declared.has_generations,
+        "transactions": declared.can_transact,
+    }
+
+
+def _clear_away(run: Run) -> None:
+    """Leave nothing of the run on the backend; what cannot be removed is said, not hidden."""
+    if run.is_memory:
+        forget(run.place.url)
+        return
+    with contextlib.suppress(StreamproofError), connect(run.place.url, namespace=run.place.namespace) as bus:
+        admin = bus.admin()
+        for topic in run.topics:
+            try:
+                admin.delete_topics(topic)
+            except StreamproofError as error:
+                _log.warning("topic %s of this run was not deleted: %s", topic, error)
