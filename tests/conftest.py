@@ -57,6 +57,6 @@ def start_private() -> Iterator[StartPrivate]:
 
         def start(kind: Kind) -> Server:
             need(kind, private=True)
-            return started.enter_context(servers.start(kind))
+            return started.enter_context(servers.start(kind, private=True))
 
         yield start

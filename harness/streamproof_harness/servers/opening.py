@@ -69,9 +69,9 @@ def opened(
     return ContainerServer(how, settings, heap_mb, timeout_s)
 
 
-def start(kind: Kind) -> Server:
-    """A private broker of a kind, with the usual settings."""
-    return kafka(private=True) if kind == "kafka" else rabbitmq(private=True)
+def start(kind: Kind, *, private: bool = False) -> Server:
+    """:func:`kafka` or :func:`rabbitmq`, with the usual settings."""
+    return kafka(private=private) if kind == "kafka" else rabbitmq(private=private)
 
 
 def _kafka_node(settings: Mapping[str, str], version: str | None, heap_mb: int) -> KafkaNode:

@@ -85,7 +85,7 @@ def down() -> tuple[Standing, ...]:
 
 
 def _left_running(kind: Kind) -> Standing:
-    server = start(kind)
+    server = start(kind, private=True)
     if not isinstance(server, LocalServer | ContainerServer):
         raise ServerError(f"{server.url} was given, not started")
     guard = server.guard
