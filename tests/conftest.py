@@ -12,6 +12,7 @@ import pytest
 from streamproof_harness import servers
 from streamproof_harness.servers import Absent, Kind, Server
 
+NeedPrivate = Callable[[Kind], None]
 StartPrivate = Callable[[Kind], Server]
 
 URL_FIXTURES = {"kafka_url": "kafka", "rabbitmq_url": "rabbitmq"}
@@ -48,6 +49,12 @@ def rabbitmq_url() -> Iterator[str]:
     need("rabbitmq")
     with servers.rabbitmq() as server:
         yield server.url
+
+
+@pytest.fixture
+def need_private() -> NeedPrivate:
+    """Skip, or with CI set fail, unless a private broker of that kind can be started."""
+    return lambda kind: need(kind, private=True)
 
 
 @pytest.fixture

@@ -61,8 +61,7 @@ class KafkaNode:
         """Write the configuration and format the log directory."""
         properties = guard.directory / "server.properties"
         properties.write_text(self.properties(guard.directory / "data"))
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        format_it = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+        format_it = ["kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", str(properties)]
         guard.run("format", self._java(*format_it), timeout_s)
 
     def properties(self, data: Path) -> str:
@@ -94,3 +93,11 @@ class KafkaNode:
         argv += ("-Djava.awt.headless=true", "-cp", f"{self.jars}/*", *arguments)
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         return Command(argv, kept)
+
+
+def cluster_id() -> str:
+    """A random id in Kafka's form, 22 letters of URL-safe base 64.
+
+    The first is never a hyphen, which the format tool would take for an option.
+    """
+    return base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")

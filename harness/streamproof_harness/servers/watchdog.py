@@ -179,14 +179,16 @@ class Watchdog:
         self.reap()
         return self.started[name] not in self.statuses
 
-    def reap(self) -> None:
-        """Collect every child that ended, adopted ones too."""
-        with contextlib.suppress(ChildProcessError):
-            while True:
+    def reap(self) -> bool:
+        """Collect every child that ended, adopted ones too; true while there are others."""
+        while True:
+            try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    return
-                self.statuses[pid] = os.waitstatus_to_exitcode(status)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            self.statuses[pid] = os.waitstatus_to_exitcode(status)
 
     def leave_nothing(self) -> None:
         """Run the clean-ups, kill all descendants, remove the directory. Doing it twice is harmless."""
@@ -200,13 +202,12 @@ class Watchdog:
                     timeout=CLEANUP_BOUND_S,
                 )
         deadline = time.monotonic() + KILL_BOUND_S
-        while (left := descendants(os.getpid())) and time.monotonic() < deadline:
-            for pid in left:
+        # Until there is no child to wait for: a zombie's other threads may still hold its ports.
+        while self.reap() and time.monotonic() < deadline:
+            for pid in descendants(os.getpid()):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            self.reap()
             time.sleep(0.005)
-        self.reap()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
