@@ -41,9 +41,9 @@ class _HeldLane:
 
 
 class _Ledger:
-    """One log's part: see the module's docstring."""
+    """One log's part: see the module's docstring. A lane is held as long as a record waits in it."""
 
-    __slots__ = ("attempts", "delivered", "held", "next_offset", "open", "order", "parked", "unseen")
+    __slots__ = ("attempts", "delivered", "held", "lanes", "next_offset", "open", "order", "unseen")
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -51,8 +51,8 @@ class _Ledger:
         self.open: set[Hashable] = set()
         self.attempts: dict[Hashable, int] = {}
         self.held: dict[object, _HeldLane] = {}
-        self.unseen: set[Hashable] = set()  # of those that wait, the ones never handed out
-        self.parked = 0
+        self.lanes: dict[Hashable, object] = {}  # of each record that waits
+        self.unseen: set[Hashable] = set()  # those of them that were never handed out
         self.next_offset: int | None = None
 
     def lane(self, record: RawRecord) -> object:
@@ -65,13 +65,14 @@ class _Ledger:
             return records
         free = []
         for record in records:
-            held = self.held.get(self.lane(record))
+            lane = self.lane(record)
+            held = self.held.get(lane)
             if held is None:
                 free.append(record)
             else:
                 held.waiting.append(record)
+                self.lanes[_identity(record)] = lane
                 self.unseen.add(_identity(record))
-                self.parked += 1
         return free
 
     def acknowledge(self, records: Iterable[RawRecord]) -> list[RawRecord]:
@@ -82,10 +83,27 @@ class _Ledger:
             if identity in is_open:
                 is_open.remove(identity)
                 taken.append(record)
-                if self.attempts:
-                    self.attempts.pop(identity, None)
+        if self.lanes or self.attempts:
+            self._forget(map(_identity, taken))
         self._advance()
         return taken
+
+    def _forget(self, identities: Iterable[Hashable]) -> None:
+        """These are done: they wait no longer, and their attempts need not be known."""
+        left = set()
+        for identity in identities:
+            self.attempts.pop(identity, None)
+            if identity in self.lanes:
+                left.add(self.lanes.pop(identity))
+                self.unseen.discard(identity)
+        for lane in left:
+            waiting = self.held[lane].waiting
+            self.held[lane].waiting = deque(kept for kept in waiting if _identity(kept) in self.lanes)
+            self._free_if_empty(lane)
+
+    def _free_if_empty(self, lane: object) -> None:
+        if not self.held[lane].waiting:
+            del self.held[lane]
 
     def _advance(self) -> None:
         delivered, is_open = self.delivered, self.open
@@ -100,54 +118,42 @@ class _Ledger:
         identity = _identity(record)
         if identity not in self.open:
             return False
-        # Given back twice while it waits, it was still delivered once.
-        self.attempts[identity] = max(self.attempts.get(identity, 1), record.attempt + 1)
+        if identity not in self.lanes:  # given back twice while it waits, it was still delivered once
+            self.attempts[identity] = max(self.attempts.get(identity, 1), record.attempt) + 1
         # The application's record has a decoded key; the lane is that of the bytes.
         lane = self.lane(next(kept for kept in self.delivered if _identity(kept) == identity))
         held = self.held.setdefault(lane, _HeldLane(due_s))
         held.due_s = max(held.due_s, due_s)
-        self.parked -= len(held.waiting)
-        waiting = {_identity(waiter) for waiter in held.waiting}
+        held.waiting.clear()
         is_behind = False
-        again: deque[RawRecord] = deque()
         for candidate in self.delivered:
             found = _identity(candidate)
             is_behind = is_behind or found == identity
-            if (is_behind or found in waiting) and found in self.open and self.lane(candidate) == lane:
-                again.append(candidate)
-        held.waiting = again
-        self.parked += len(again)
+            if (is_behind or found in self.lanes) and found in self.open and self.lane(candidate) == lane:
+                held.waiting.append(candidate)
+                self.lanes[found] = lane
         return True
 
     def put_back(self, record: RawRecord) -> None:
         """Hand this record out first in its lane, at once."""
-        held = self.held.setdefault(self.lane(record), _HeldLane(_AT_ONCE_S))
-        held.waiting.appendleft(record)
-        self.parked += 1
+        identity, lane = _identity(record), self.lane(record)
+        self.held.setdefault(lane, _HeldLane(_AT_ONCE_S)).waiting.appendleft(record)
+        self.lanes[identity] = lane
         if not record.is_redelivered:
-            self.unseen.add(_identity(record))
-
-    def is_waiting(self, record: Record[Any, Any]) -> bool:
-        identity = _identity(record)
-        return any(_identity(waiter) == identity for held in self.held.values() for waiter in held.waiting)
+            self.unseen.add(identity)
 
     def due(self, now_s: float, room: int) -> list[RawRecord]:
         found: list[RawRecord] = []
         for lane in [lane for lane, held in self.held.items() if held.due_s <= now_s]:
             waiting = self.held[lane].waiting
             while waiting and len(found) < room:
-                record = waiting.popleft()
-                self.parked -= 1
-                identity = _identity(record)
-                if identity in self.open:
-                    found.append(self._again(record, identity))
-                else:
-                    self.unseen.discard(identity)
-            if not waiting:
-                del self.held[lane]
+                found.append(self._again(waiting.popleft()))
+            self._free_if_empty(lane)
         return found
 
-    def _again(self, record: RawRecord, identity: Hashable) -> RawRecord:
+    def _again(self, record: RawRecord) -> RawRecord:
+        identity = _identity(record)
+        del self.lanes[identity]
         if identity in self.unseen:
             self.unseen.remove(identity)
             return record
@@ -242,7 +248,7 @@ class InFlight:
     def is_held(self, record: Record[Any, Any]) -> bool:
         """Whether this record was given back and waits to be delivered again."""
         ledger = self._ledgers.get(TopicPartition(record.topic, record.partition))
-        return ledger is not None and ledger.is_waiting(record)
+        return ledger is not None and _identity(record) in ledger.lanes
 
     def due(self, now_s: float, room: int, paused: Iterable[TopicPartition] = ()) -> list[RawRecord]:
         """Up to ``room`` records of held lanes whose time has come, in the order of each lane."""
@@ -265,7 +271,7 @@ class InFlight:
     def parked(self, partition: TopicPartition) -> int:
         """Records of this log that wait in held lanes."""
         ledger = self._ledgers.get(partition)
-        return ledger.parked if ledger is not None else 0
+        return len(ledger.lanes) if ledger is not None else 0
 
     def first_unseen(self, partition: TopicPartition) -> int | None:
         """The smallest offset among the waiting records of this log that were never handed out."""
