@@ -65,8 +65,8 @@ def _is_raw(record: object) -> bool:
         and type(record.value) is bytes
         and (record.key is None or type(record.key) is bytes)
         and not record.headers
-        and (record.partition is None or type(record.partition) is int)
-        and (record.timestamp_ms is None or type(record.timestamp_ms) is int)
+        and (record.partition is None or (type(record.partition) is int and record.partition >= 0))
+        and (record.timestamp_ms is None or (type(record.timestamp_ms) is int and record.timestamp_ms >= 0))
     )
 
 
