@@ -80,7 +80,8 @@ class Findings:
                 self.marks.setdefault(group, set()).add(root_of(id))
                 return
             self.counts[group] += 1
-            self.counts[member] += 1
+            if member != group:
+                self.counts[member] += 1
             self._on_handled(group, root_of(id), key, value)
 
     def buried(self, group: str, id: str) -> None:

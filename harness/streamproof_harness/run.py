@@ -116,10 +116,19 @@ class Run:
         """The names of the topics created so far."""
         return tuple(self._topics)
 
+    @property
+    def session_timeout_s(self) -> float:
+        """How long a group waits for a silent member: short where the backend allows it."""
+        if self.is_memory:
+            return 1.0
+        # Kafka's default group.min.session.timeout.ms is 6000.
+        return 6.0 if self.place.url.startswith("kafka:") else 3.0
+
     # -- readers -----------------------------------------------------------------------------
 
     async def group(self, name: str, *topics: str, members: int = 1, **plan: Any) -> Group:
         """Start a group, and wait until its members hold all logs. ``plan``: see ReaderPlan."""
+        plan.setdefault("session_timeout_s", self.session_timeout_s)
         group = Group(name, topics, ReaderPlan(topics=topics, group=name, **plan))
         self._groups[name] = group
         for _ in range(members):

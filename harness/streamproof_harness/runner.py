@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from streamproof import StreamproofError, connect
-from streamproof.drivers.memory_registry import forget
+from streamproof.drivers.memory import forget
 from streamproof.url import parse_address
 
+from streamproof_harness.judging import judge
 from streamproof_harness.measures import Measures, measure
 from streamproof_harness.member import Colour
 from streamproof_harness.plans import Place
 from streamproof_harness.recorder import Recorder
 from streamproof_harness.run import HarmableServer, Run, RunFailure
 from streamproof_harness.scenario import Backend, Scenario
-from streamproof_harness.verdict import Judgement, judge
+from streamproof_harness.verdict import HistoryVerdict
 from streamproof_harness.workloads import OracleReport
 
 _log = logging.getLogger("streamproof.runner")
@@ -39,7 +40,7 @@ class Result:
     seed: int
     expects: str
     history: Path
-    judgement: Judgement | None = None
+    judgement: HistoryVerdict | None = None
     failure: str | None = None
     measures: Measures | None = None
     answers: Mapping[str, OracleReport] = field(default_factory=dict)
@@ -173,7 +174,7 @@ def _capabilities(place: Place) -> dict[str, bool]:
 def _clear_away(run: Run) -> None:
     """Leave nothing of the run on the backend; what cannot be removed is said, not hidden."""
     if run.is_memory:
-        forget(run.place.url)
+        forget(run.place.url.removeprefix("memory://"))
         return
     with contextlib.suppress(StreamproofError), connect(run.place.url, namespace=run.place.namespace) as bus:
         admin = bus.admin()

@@ -22,7 +22,7 @@ from streamproof_harness.workloads import workload
 async def crash_mid_batch(run: Run) -> None:
     orders = workload("orders", seed=run.seed, **run.parameters)
     topic = await run.topic("orders", partitions=4)
-    payments = await run.group("payments", topic, members=2, crash_after=150, session_timeout_s=6)
+    payments = await run.group("payments", topic, members=2, crash_after=150)
     is_sent = run.produce(orders, topic, answer_from=["payments"])
     crashes = 0
     while not is_sent():

@@ -25,8 +25,9 @@ _SETTINGS: dict[str, Any] = {
 async def _crashing_consumer(run: Run, *, acknowledges_first: bool) -> None:
     readings = workload("sensors", seed=run.seed, **run.parameters)
     topic = await run.topic("readings", partitions=1)
-    plan = {"acknowledges_first": acknowledges_first, "session_timeout_s": 6}
-    averages = await run.group("averages", topic, members=1, crash_after=60, **plan)
+    averages = await run.group(
+        "averages", topic, members=1, crash_after=60, acknowledges_first=acknowledges_first
+    )
     run.produce(readings, topic, answer_from=["averages"])
     first = averages.members[0]
     await run.until(lambda: first.is_over, "the consumer crashes")

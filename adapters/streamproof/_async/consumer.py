@@ -341,7 +341,7 @@ class AsyncConsumer(Generic[K, V]):
         not left and notices later. For tests, on backends that live in this process; elsewhere
         (:class:`Unsupported`) a crash is a process that is killed."""
         self._is_closed = True
-        vanish = getattr(self._driver, "abandon", None)
+        vanish = getattr(self._driver, "crash", None)
         if vanish is None:
             raise Unsupported("this backend's client cannot vanish alone: run it in a process and kill that")
         vanish()

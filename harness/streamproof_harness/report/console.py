@@ -12,6 +12,7 @@ from rich.table import Table
 from streamproof_harness.report.reasons import reasons
 from streamproof_harness.runner import Result
 
+_UNBOUNDED = 200
 _STYLE = {"valid": "green", "invalid": "red", "unknown": "yellow"}
 
 
@@ -20,6 +21,9 @@ class Console:
 
     def __init__(self, count: int, *, is_quiet: bool = False) -> None:
         self._out = RichConsole(file=sys.stdout, highlight=False, soft_wrap=True)
+        if not self._out.is_terminal:
+            # Nobody wraps a file or a pipe: a table there is as wide as it is.
+            self._out.width = _UNBOUNDED
         self._err = RichConsole(file=sys.stderr, highlight=False, soft_wrap=True)
         self._is_quiet = is_quiet
         self._progress = Progress(
@@ -84,9 +88,9 @@ def results_table(results: Sequence[Result]) -> Table:
     """Scenario × backend with verdict, rates and latencies from the intended time of the sends."""
     table = Table(box=None, pad_edge=False)
     for name in ("scenario", "backend", "colour", "verdict"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in ("sent/s", "handled/s", "p50 ms", "p99 ms"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for result in results:
         measures = result.measures
         figures = ["–"] * 4

@@ -10,10 +10,12 @@ def reasons(result: Result) -> Iterator[str]:
     if result.failure is not None:
         yield f"the run did not come to its end: {result.failure}"
     if result.judgement is not None:
-        for found in result.judgement.rows:
+        for name, found in result.judgement.checks.items():
             if found.severity != "forbidden" or found.verdict == "valid":
                 continue
-            yield f"{found.name}: {found.verdict}" + (f", {found.count} found" if found.count else "")
+            yield f"{name}: {found.verdict}" + (f", {found.count} found" if found.count else "")
+            if found.note:
+                yield f"  {found.note}"
             for example in found.examples[:3]:
                 events = ", ".join(map(str, example.events))
                 yield f"  {example.text}" + (f" (events {events})" if events else "")
