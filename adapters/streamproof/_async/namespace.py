@@ -153,8 +153,8 @@ class _Consumer:
         self._driver = driver
         self._prefix = prefix
         self.close = driver.close
-        if hasattr(driver, "abandon"):
-            self.abandon = driver.abandon
+        if hasattr(driver, "crash"):
+            self.crash = driver.crash
 
     async def start(self, listener: AsyncAssignmentListener, timeout_s: float) -> None:
         await self._driver.start(_Listener(listener, self._prefix), timeout_s)

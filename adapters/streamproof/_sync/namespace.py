@@ -152,8 +152,8 @@ class _Consumer:
         self._driver = driver
         self._prefix = prefix
         self.close = driver.close
-        if hasattr(driver, "abandon"):
-            self.abandon = driver.abandon
+        if hasattr(driver, "crash"):
+            self.crash = driver.crash
 
     def start(self, listener: AssignmentListener, timeout_s: float) -> None:
         self._driver.start(_Listener(listener, self._prefix), timeout_s)
