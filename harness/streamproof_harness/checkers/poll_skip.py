@@ -1,0 +1,72 @@
+"""poll-skip and internal-poll-skip: a reader goes past records that stand in its way."""
+
+import numpy as np
+
+from streamproof_harness.checkers.wording import Words, example, found
+from streamproof_harness.codes import Array
+from streamproof_harness.contract import Contract
+from streamproof_harness.terms import Terms
+from streamproof_harness.verdict import Example, Finding
+
+
+def judge(terms: Terms, contract: Contract) -> Finding:
+    """Within a session a poll begins beyond sent, untrimmed ids that stand after the last one polled.
+
+    One anomaly for each poll and log. Evidence: polls that were compared with the one before.
+    """
+    return _judge(terms, is_internal=False)
+
+
+def judge_internal(terms: Terms, contract: Contract) -> Finding:
+    """The same within one poll. Evidence: neighbours in polls that were compared."""
+    return _judge(terms, is_internal=True)
+
+
+def _judge(terms: Terms, is_internal: bool) -> Finding:
+    reading = terms.reading
+    pairs = neighbours(terms, is_internal)
+    before, after = reading.place[pairs - 1], reading.place[pairs]
+    standing = terms.standing_before
+    # `after` may lie before `before`; then the difference is not positive.
+    skips = pairs[standing[after] - standing[np.minimum(before + 1, after)] > 0]
+    words = Words(terms)
+
+    def show(pair: int) -> Example:
+        return _example(terms, words, pair)
+
+    return found(skips, show, evidence=len(pairs))
+
+
+def neighbours(terms: Terms, is_internal: bool) -> Array:
+    """Entries of the reading to compare with the one before: in the same poll, or across two.
+
+    Two polls are compared within one session only.
+    """
+    reading = terms.reading
+    if not len(reading.row):
+        return np.empty(0, np.int64)
+    same_poll = np.zeros(len(reading.row), np.bool_)
+    same_poll[1:] = reading.poll[1:] == reading.poll[:-1]
+    if is_internal:
+        return np.flatnonzero(reading.continues & same_poll)
+    compared = reading.continues & ~same_poll
+    compared[1:] &= reading.session[1:] == reading.session[:-1]
+    return np.flatnonzero(compared)
+
+
+def _example(terms: Terms, words: Words, pair: int) -> Example:
+    history, reading = terms.history, terms.reading
+    last, first = int(reading.row[pair - 1]), int(reading.row[pair])
+    low, high = int(reading.place[pair - 1]), int(reading.place[pair])
+    inside = (terms.send_place > low) & (terms.send_place < high) & terms.is_effective
+    skipped = np.flatnonzero(inside)
+    polls = history.records.poll[last], history.records.poll[first]
+    shown = ", ".join(words.send(row) for row in skipped[:3].tolist())
+    more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+    text = (
+        f"{words.poll_process(int(polls[1]))} went from offset {int(history.records.offset[last])} "
+        f"to {int(history.records.offset[first])} of {terms.logs.name(int(terms.record_log[first]))} "
+        f"over {shown}{more}"
+    )
+    events = [int(history.polls.completed[poll]) for poll in polls]
+    return example(*events, int(history.sends.completed[skipped[0]]), text=text)

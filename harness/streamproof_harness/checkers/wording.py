@@ -1,0 +1,75 @@
+"""Say findings in sentences: ids, logs and processes as people know them, and which to show first."""
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+from streamproof_harness.codes import Array
+from streamproof_harness.terms import Terms
+from streamproof_harness.verdict import EXAMPLES, Example, Finding
+
+
+def finding(
+    count: int, rows: Iterable[int], show: Callable[[int], Example], evidence: int, undecided: str = ""
+) -> Finding:
+    """A finding with the first examples among `rows`, those with the fewest events first."""
+    examples = [show(row) for row in islice(rows, EXAMPLES)]
+    examples.sort(key=lambda example: len(example.events))
+    return Finding(count, tuple(examples), evidence, undecided)
+
+
+def found(rows: Array, show: Callable[[int], Example], evidence: int, undecided: str = "") -> Finding:
+    """A finding of one anomaly for each of `rows`."""
+    return finding(len(rows), rows.tolist(), show, evidence, undecided)
+
+
+def example(*events: int, text: str) -> Example:
+    """An example from event indexes in any order; -1 stands for no event."""
+    return Example(tuple(sorted({int(event) for event in events if event >= 0})), text)
+
+
+class Words:
+    """Names of the things in a history. Reads the file again: for examples only."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+        self.history = terms.history
+
+    def send(self, row: int) -> str:
+        """The id of a send."""
+        return repr(self.history.event(int(self.history.sends.invoked[row]))["id"])
+
+    def record(self, row: int) -> str:
+        """The id of a polled record."""
+        poll = int(self.history.records.poll[row])
+        event = self.history.event(int(self.history.polls.completed[poll]))
+        return repr(event["records"][int(self.history.records.ordinal[row])][3])
+
+    def handled(self, row: int) -> str:
+        """The id of a handled, acknowledged or refused record."""
+        return repr(self.history.event(int(self.history.handles.invoked[row]))["id"])
+
+    def send_place(self, row: int) -> str:
+        """Where a send was acknowledged: ``topic/partition at offset``."""
+        sends = self.history.sends
+        return self.place(int(self.terms.send_log[row]), int(sends.offset[row]))
+
+    def record_place(self, row: int) -> str:
+        """Where a record was polled."""
+        return self.place(int(self.terms.record_log[row]), int(self.history.records.offset[row]))
+
+    def place(self, log: int, offset: int) -> str:
+        if log < 0:
+            return "an unknown log"
+        name = self.terms.logs.name(log)
+        return name if offset < 0 else f"{name} at offset {offset}"
+
+    def poll_process(self, poll: int) -> str:
+        """The process of a poll."""
+        return self.history.names.processes[int(self.history.polls.process[poll])]
+
+    def group(self, number: int) -> str:
+        """How a group is shown."""
+        named = self.history.names.groups
+        if number < len(named):
+            return f"group {named[number]}"
+        return f"process {self.history.names.processes[number - len(named)]}"

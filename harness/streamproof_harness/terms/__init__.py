@@ -1,0 +1,349 @@
+"""The terms in which the anomalies are defined, computed once from a history and shared.
+
+Each attribute of `Terms` is computed when it is first asked for. The definitions are those of
+``docs/reference/histories.md``; the modules of this package are named after them.
+"""
+
+from functools import cached_property
+
+import numpy as np
+
+from streamproof_harness.codes import OK, OP, Array, Ints
+from streamproof_harness.columns import History
+from streamproof_harness.history import Event
+from streamproof_harness.terms import transactions
+from streamproof_harness.terms.assignments import Assignments, SessionEnd, assignments_of
+from streamproof_harness.terms.excuses import Excuses, fault_spans
+from streamproof_harness.terms.positions import Logs, Places
+from streamproof_harness.terms.ranges import Ranges, Reader
+from streamproof_harness.terms.readers import readers_of
+from streamproof_harness.terms.sends import place_of_sends, rows_of_ids, sends_of_records
+from streamproof_harness.terms.sessions import Reading, Sessions, reading_of, session_ends, sessions_of
+
+
+class Terms:
+    """All terms of one history. Arrays follow the rows of `history.sends` or `history.records`."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+
+    # -- names -------------------------------------------------------------------------------------
+
+    @cached_property
+    def processes(self) -> dict[str, int]:
+        """The number of each process."""
+        return {name: number for number, name in enumerate(self.history.names.processes)}
+
+    @cached_property
+    def logs(self) -> Logs:
+        """The logs of the history, numbered."""
+        history = self.history
+        sends, records, handles = history.sends, history.records, history.handles
+        extra: dict[str, int] = {}
+        partitions = []
+        for event in [*history.notes, *(call.invoked for call in history.rare_calls)]:
+            for topic, partition in _logs_named_by(event):
+                if topic not in history.names.topics:
+                    extra.setdefault(topic, len(history.names.topics) + len(extra))
+                partitions.append((topic, partition))
+        topics = [*history.names.topics, *extra]
+        numbers = {topic: number for number, topic in enumerate(topics)}
+        named = (
+            np.array([numbers[topic] for topic, _ in partitions], np.int64),
+            np.array([partition for _, partition in partitions], np.int64),
+        )
+        acked = sends.partition >= 0
+        return Logs(
+            topics,
+            [
+                (records.topic, records.partition),
+                (sends.topic[acked], sends.partition[acked]),
+                (handles.topic, handles.partition),
+                named,
+            ],
+        )
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Names of groups; those after ``history.names.groups`` are formed by one process each."""
+        named = self.history.names.groups
+        return (*named, *(f"{process} alone" for process in self.history.names.processes))
+
+    @cached_property
+    def poll_group(self) -> Ints:
+        """The group of each poll; a poll without one is in the group of its process."""
+        polls = self.history.polls
+        return self._group_or_own(polls.group, polls.process)
+
+    @cached_property
+    def record_group(self) -> Ints:
+        """The group of each polled record."""
+        return self.poll_group[self.history.records.poll]
+
+    @cached_property
+    def handle_group(self) -> Ints:
+        """The group of each handled, acknowledged or refused record."""
+        handles = self.history.handles
+        return self._group_or_own(handles.group, handles.process)
+
+    def _group_or_own(self, group: Array, process: Array) -> Ints:
+        return np.where(group >= 0, group, len(self.history.names.groups) + process)
+
+    def group_of(self, event: Event) -> int:
+        """The number of the group that an event names, or of its process' own."""
+        if isinstance(event.group, str):
+            for number, name in enumerate(self.groups):
+                if name == event.group:
+                    return number
+        return len(self.history.names.groups) + self.processes[event.process]
+
+    # -- places ------------------------------------------------------------------------------------
+
+    @cached_property
+    def send_log(self) -> Ints:
+        """The log that acknowledged each send, -1 where none did."""
+        sends = self.history.sends
+        return self.logs.ids(sends.topic, sends.partition)
+
+    @cached_property
+    def record_log(self) -> Ints:
+        """The log from which each record was polled."""
+        records = self.history.records
+        return self.logs.ids(records.topic, records.partition)
+
+    @cached_property
+    def places(self) -> Places:
+        """The places of all offsets that were acknowledged or polled."""
+        sends, records = self.history.sends, self.history.records
+        entries = []
+        for log, offset in ((self.send_log, sends.offset), (self.record_log, records.offset)):
+            known = (log >= 0) & (offset >= 0)
+            entries.append((log, offset) if known.all() else (log[known], offset[known]))
+        return Places(self.logs.count, entries)
+
+    @cached_property
+    def ack_place(self) -> Ints:
+        """Where each send was acknowledged, -1 where that is not known."""
+        return self.places.of(self.send_log, self.history.sends.offset)
+
+    @cached_property
+    def record_place(self) -> Ints:
+        """Where each polled record stood, -1 where that is not known."""
+        return self.places.of(self.record_log, self.history.records.offset)
+
+    @cached_property
+    def record_send(self) -> Ints:
+        """The send of each polled record, -1 where nobody sent its id."""
+        history = self.history
+        return sends_of_records(
+            history.sends.id, self.ack_place, history.records.id, self.record_place, self.places.count
+        )
+
+    def send_of(self, ids: Ints) -> Ints:
+        """The send of each id (hashed), -1 where nobody sent it."""
+        return rows_of_ids(self.history.sends.id, ids)
+
+    @cached_property
+    def send_place(self) -> Ints:
+        """Where each send stands: as acknowledged, else the first place it was polled from."""
+        return place_of_sends(self.ack_place, self.record_send, self.record_place)
+
+    # -- what stands ---------------------------------------------------------------------------------
+
+    @cached_property
+    def is_polled(self) -> Array:
+        """Which sends were polled by anybody."""
+        polled = np.zeros(len(self.history.sends.id), np.bool_)
+        polled[self.record_send[self.record_send >= 0]] = True
+        return polled
+
+    @cached_property
+    def txn_numbers(self) -> dict[str, int]:
+        """The number of each transaction that anything belongs to."""
+        numbers = {name: number for number, name in enumerate(self.history.names.txns)}
+        for op in ("begin", "end"):
+            for call in self.history.calls_of.get(op, ()):
+                numbers.setdefault(str(call.invoked.txn), len(numbers))
+        return numbers
+
+    @cached_property
+    def txn_states(self) -> Array:
+        """The state of each transaction, as `terms.transactions` numbers them."""
+        history = self.history
+        numbers = self.txn_numbers
+        ends = history.calls_of.get("end", [])
+        states = transactions.declared_states(len(numbers), numbers, ends)
+        if not len(history.sends.txn.rows):
+            return states
+        of_send = history.sends.txn.dense(len(history.sends.id), absent=-1)
+        known = self.record_send >= 0
+        known &= ~history.polls.uncommitted[history.records.poll]
+        polled = of_send[self.record_send[known]]
+        return transactions.prove(states, polled[polled >= 0])
+
+    @cached_property
+    def _txn_stands(self) -> Array:
+        """Which sends have no transaction, or one that is committed or proven."""
+        txn = self.history.sends.txn
+        stands = np.ones(len(self.history.sends.id), np.bool_)
+        stands[txn.rows] = transactions.stands(self.txn_states)[txn.values]
+        return stands
+
+    @cached_property
+    def is_effective(self) -> Array:
+        """Which sends count: ok or polled, and of no transaction or of one that stands."""
+        is_there: Array = (self.history.sends.outcome == OK) | self.is_polled
+        return is_there & self._txn_stands
+
+    @cached_property
+    def counts(self) -> Array:
+        """Which polled records count: all but those of transactions that do not stand."""
+        if not len(self.history.sends.txn.rows):
+            return np.ones(len(self.record_send), np.bool_)
+        counts: Array = (self.record_send < 0) | self._txn_stands[self.record_send]
+        return counts
+
+    @cached_property
+    def standing_before(self) -> Ints:
+        """How many effective, untrimmed sends stand before each place (one more entry than places)."""
+        standing = np.zeros(self.places.count + 1, np.int64)
+        sent = self.is_effective & (self.send_place >= 0)
+        standing[self.send_place[sent] + 1] = 1
+        for log, first in self.trimmed.items():
+            start = self.places.first_at(log, 0)
+            standing[start + 1 : self.places.first_at(log, first) + 1] = 0
+        return np.cumsum(standing)
+
+    # -- readers -----------------------------------------------------------------------------------
+
+    @cached_property
+    def assignments(self) -> Assignments:
+        """Which process held which log when."""
+        closes = self.history.calls_of.get("close", [])
+        return assignments_of(self.history.notes, closes, self.processes, self.logs, self.history.events + 1)
+
+    @cached_property
+    def _session_ends(self) -> tuple[list[SessionEnd], list[tuple[int, int]]]:
+        stands = transactions.stands(self.txn_states)
+        uncommitted = {name for name, number in self.txn_numbers.items() if not stands[number]}
+        return session_ends(self.history, self.logs, self.assignments, uncommitted, self.processes)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """Where the sessions of each reader end."""
+        return sessions_of(*self._session_ends)
+
+    @cached_property
+    def reading(self) -> Reading:
+        """The polled records that count and whose offset is known, reader by reader."""
+        return reading_of(
+            self.history,
+            self.sessions,
+            self.assignments,
+            self.record_log,
+            self.record_place,
+            self.counts,
+            self.logs.count,
+        )
+
+    @cached_property
+    def readers(self) -> dict[tuple[int, int], Reader]:
+        """Every process and log of which the process is a reader.
+
+        A process reads what it was assigned and what it polled from; without any `assign`, all
+        logs of the topics that it opened or polled from, and, if it named none, every log.
+        """
+        return readers_of(self)
+
+    @cached_property
+    def trimmed(self) -> dict[int, int]:
+        """For each trimmed log the highest first offset that a `trim` named."""
+        trimmed: dict[int, int] = {}
+        for note in self.history.notes_of.get("trim", ()):
+            for place in note.starts or []:
+                log = self.logs.find(place.topic, place.partition)
+                trimmed[log] = max(trimmed.get(log, 0), place.offset)
+        return trimmed
+
+    @cached_property
+    def ranges(self) -> Ranges:
+        """What readers had to see of each log."""
+        stretches = (
+            (log, stretch) for (_, log), reader in self.readers.items() for stretch in reader.stretches()
+        )
+        return Ranges(self.logs.count, stretches, self.trimmed)
+
+    # -- groups ------------------------------------------------------------------------------------
+
+    @cached_property
+    def groups_of_process(self) -> dict[int, set[int]]:
+        """The groups in which each process polled, handled or was assigned."""
+        groups: dict[int, set[int]] = {}
+        polls, handles = self.history.polls, self.history.handles
+        for process, group in ((polls.process, self.poll_group), (handles.process, self.handle_group)):
+            pairs = np.unique(process * np.int64(len(self.groups)) + group)
+            for pair in pairs.tolist():
+                groups.setdefault(pair // len(self.groups), set()).add(pair % len(self.groups))
+        for op in ("open", "assign", "revoke", "lost"):
+            for note in self.history.notes_of.get(op, ()):
+                groups.setdefault(self.processes[note.process], set()).add(self.group_of(note))
+        return groups
+
+    @cached_property
+    def excuses(self) -> Excuses:
+        """What excuses a repeated delivery."""
+        return self._excuses(self._session_ends[0])
+
+    @cached_property
+    def excuses_but_nacks(self) -> Excuses:
+        """The same without nacks, which end a session but are themselves counted as attempts."""
+        handles = self.history.handles
+        of_nacks = {int(at) for at in handles.invoked[handles.op == OP["nack"]]}
+        of_nacks |= {int(at) for at in handles.completed[handles.op == OP["nack"]]}
+        return self._excuses([end for end in self._session_ends[0] if end.index not in of_nacks])
+
+    def _excuses(self, of_log: list[SessionEnd]) -> Excuses:
+        ends: dict[tuple[int, int], list[int]] = {}
+        for end in of_log:
+            for group in self.groups_of_process.get(end.process, ()):
+                ends.setdefault((group, end.log), []).append(end.index)
+        for process, index in self._session_ends[1]:
+            for log in self._logs_read(process, index):
+                for group in self.groups_of_process.get(process, ()):
+                    ends.setdefault((group, log), []).append(index)
+        faults = fault_spans(self.history.notes_of.get("fault", ()), self.history.events + 1)
+        return Excuses({name: np.unique(indexes) for name, indexes in ends.items()}, faults)
+
+    def _logs_read(self, process: int, index: int) -> list[int]:
+        """The logs in which a process has a session at an event, as far as one can tell."""
+        if self.assignments.assigned[process]:
+            return [
+                log
+                for (holder, log), spans in self.assignments.spans.items()
+                if holder == process and any(start < index <= stop for start, stop in spans)
+            ]
+        return [
+            log
+            for (reader, log), known in self.readers.items()
+            if reader == process and len(known.at) and known.at[0] < index
+        ]
+
+    # -- the end of the run ----------------------------------------------------------------------------
+
+    @cached_property
+    def drained_at(self) -> int:
+        """The index of the last complete drain, -1 without one."""
+        complete = [note.index for note in self.history.notes_of.get("drained", ()) if note.complete]
+        return max(complete, default=-1)
+
+
+def _logs_named_by(event: Event) -> list[tuple[str, int]]:
+    named: list[tuple[str, int]] = []
+    for field in (event.offsets, event.positions, event.starts, event.ends, event.stable_ends):
+        if isinstance(field, list):
+            named += [(place.topic, place.partition) for place in field]
+    if isinstance(event.partitions, list):
+        named += [(log.topic, log.partition) for log in event.partitions]
+    elif isinstance(event.partitions, int) and isinstance(event.topic, str):
+        named.append((event.topic, event.partitions - 1))
+    return named

@@ -1,0 +1,45 @@
+"""Which record is which send's, and where sends stand."""
+
+import numpy as np
+
+from streamproof_harness.codes import Ints
+
+
+def rows_of_ids(known: Ints, ids: Ints) -> Ints:
+    """The row in `known` of each of `ids`; -1 where it is not there. Sorts `known`."""
+    if not len(known) or not len(ids):
+        return np.full(len(ids), -1, np.int64)
+    order = np.argsort(known, kind="stable")
+    ranked = known[order]
+    at = np.minimum(np.searchsorted(ranked, ids), len(known) - 1)
+    return np.where(ranked[at] == ids, order[at], -1)
+
+
+def sends_of_records(
+    sent_ids: Ints, ack_place: Ints, record_ids: Ints, record_place: Ints, count_of_places: int
+) -> Ints:
+    """The send of each polled record, -1 where nobody sent its id.
+
+    Most records are polled from where their send was acknowledged: those are found by place, in
+    linear time. Only the rest is looked up by id.
+    """
+    sent_at = np.full(count_of_places + 1, -1, np.int64)  # the last entry is for place -1
+    known = ack_place >= 0
+    sent_at[ack_place[known]] = np.flatnonzero(known)
+    rows = sent_at[record_place]
+    found = rows >= 0
+    found &= sent_ids[rows] == record_ids if len(sent_ids) else False
+    missing = np.flatnonzero(~found)
+    if len(missing):
+        rows[missing] = rows_of_ids(sent_ids, record_ids[missing])
+    return rows
+
+
+def place_of_sends(ack_place: Ints, record_send: Ints, record_place: Ints) -> Ints:
+    """Where each send stands: as acknowledged, else the first place it was polled from."""
+    place = ack_place.copy()
+    unknown = (record_send >= 0) & (record_place >= 0)
+    unknown &= place[record_send] < 0 if len(place) else False
+    rows, places = record_send[unknown][::-1], record_place[unknown][::-1]
+    place[rows] = places  # in reverse: the first to be polled is written last
+    return place
