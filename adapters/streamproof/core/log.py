@@ -260,7 +260,7 @@ class PartitionLog:
             is_hidden = batch.is_control or (is_committed and batch.is_aborted)
             if not is_hidden and batch.max_timestamp_ms >= timestamp_ms:
                 for record in self._records(batch):
-                    if record.timestamp_ms >= timestamp_ms and _offset_of(record) >= self.start_offset:
+                    if record.timestamp_ms >= timestamp_ms and self.start_offset <= _offset_of(record) < end:
                         return record
         return None
 

@@ -35,16 +35,21 @@ def test_a_key_has_one_partition_whether_seen_before_or_not(key: bytes, partitio
     assert 0 <= expected < partitions
 
 
-@given(st.lists(st.binary(max_size=70), max_size=150), st.integers(1, 50))
-def test_a_batch_gives_what_single_keys_give(keys: list[bytes], partitions: int) -> None:
-    assert partitions_for(keys, partitions) == [plainly(key, partitions) for key in keys]
+@given(st.lists(st.none() | st.binary(max_size=70), max_size=150), st.integers(1, 50))
+def test_a_batch_gives_what_single_keys_give(keys: list[bytes | None], partitions: int) -> None:
+    expected = [-1 if key is None else plainly(key, partitions) for key in keys]
+    assert partitions_for(keys, partitions) == expected
+    assert partitions_for(keys, partitions) == expected  # all of them seen before
 
 
 def test_columns_hash_every_length_and_trailing_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partitioner, "_np", pytest.importorskip("numpy"))
     generator = random.Random(7)
     keys = [generator.randbytes(length) + bytes(zeros) for length in range(61) for zeros in range(4)]
-    assert partitioner._hash_columns(keys) == [murmur2(key) & 0x7FFFFFFF for key in keys]
+    assert partitioner._columns(keys).tolist() == [murmur2(key) & 0x7FFFFFFF for key in keys]
+    for length in range(65):
+        alike = [generator.randbytes(length) for _ in range(50)]
+        assert partitioner._columns(alike).tolist() == [murmur2(key) & 0x7FFFFFFF for key in alike]
 
 
 @pytest.mark.parametrize("numpy_module", [False, "numpy"])
@@ -73,3 +78,20 @@ def test_the_memo_is_bounded_and_follows_a_change_of_keys(monkeypatch: pytest.Mo
         partitions_for([b"new-%d" % number for number in range(start, start + 30)], 3)
         assert 0 < len(memo.hashes) <= 100
     assert not memo.hashes.keys() & set(old)
+
+
+def test_a_stream_of_new_keys_is_placed_right_also_when_nothing_is_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memo = partitioner._Memo(limit=100)
+    monkeypatch.setattr(partitioner, "_np", pytest.importorskip("numpy"))
+    monkeypatch.setattr(partitioner, "_memo", memo)
+    was_skipped = False
+    for start in range(0, 6000, 60):
+        keys: list[bytes | None] = [b"new-%d" % number for number in range(start, start + 59)]
+        keys.append(None if start % 7 == 0 else b"x" * 70)
+        was_skipped |= memo.skips > 0
+        expected = [-1 if key is None else plainly(key, 11) for key in keys]
+        assert partitions_for(keys[:59], 11) == expected[:59]
+        assert partitions_for(keys, 11) == expected
+    assert was_skipped
