@@ -1,4 +1,4 @@
-"""What a consumer tells whoever listens: assignments, and commits as they begin and end.
+"""What a consumer tells whoever listens: assignments, fetches and commits as they begin and end.
 
 Calls come from inside the consumer's own calls (``poll``, ``commit``, ``close`` …), one at a time,
 and must neither block nor call back into the consumer. Override what is of interest.
@@ -7,7 +7,7 @@ and must neither block nor call back into the consumer. Override what is of inte
 from collections.abc import Mapping, Sequence
 
 from streamproof.errors import StreamproofError
-from streamproof.records import TopicPartition
+from streamproof.records import RawRecord, TopicPartition
 
 
 class ConsumerObserver:
@@ -26,6 +26,13 @@ class ConsumerObserver:
 
     def lost(self, generation: int | None, partitions: Sequence[TopicPartition]) -> None:
         """These logs were taken away; uncommitted progress is delivered again elsewhere."""
+
+    def fetch_begins(self) -> None:
+        """The driver is about to be asked for records; assignments may change until it answers."""
+
+    def fetch_ends(self, records: Sequence[RawRecord], error: StreamproofError | None) -> None:
+        """What the driver returned: each record once from the backend, in the order of its log. A
+        record that comes again after ``nack`` was kept by the consumer and is not fetched anew."""
 
     def commit_begins(self, generation: int | None, offsets: Mapping[TopicPartition, int]) -> None:
         """These next offsets are about to be stored."""

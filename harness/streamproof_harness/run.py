@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
-from streamproof import aconnect, connect
 
+from streamproof import aconnect, connect
 from streamproof_harness._async.sender import AsyncSender
 from streamproof_harness._sync.sender import Sender
 from streamproof_harness.actors import Actor, TaskActor, ThreadActor, reader_actor, until

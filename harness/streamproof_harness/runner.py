@@ -14,7 +14,6 @@ from typing import Any, Literal
 from streamproof import StreamproofError, connect
 from streamproof.drivers.memory import forget
 from streamproof.url import parse_address
-
 from streamproof_harness.judging import judge
 from streamproof_harness.measures import Measures, measure
 from streamproof_harness.member import Colour

@@ -418,7 +418,14 @@ class Consumer(Generic[K, V]):
         self._reader = current()
         try:
             self._require_open()
-            fetched = self._driver.poll(wanted, wait_s)
+            observer = self._assignment.observer
+            observer.fetch_begins()
+            try:
+                fetched = self._driver.poll(wanted, wait_s)
+            except StreamproofError as error:
+                observer.fetch_ends((), error)
+                raise
+            observer.fetch_ends(fetched, None)
             with self._guard:
                 self._fetched.extend(fetched)
             self._look_at_s = now_s() + _LOOK_INTERVAL_S

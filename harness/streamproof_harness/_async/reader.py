@@ -8,13 +8,12 @@ from typing import Any, Literal
 from streamproof import AsyncBus, AsyncConsumer, AsyncProducer, aconnect
 from streamproof.delivery import AsyncWorker
 from streamproof.records import Position, Record
-
 from streamproof_harness._async.buried import AsyncRecordedBurials
 from streamproof_harness._async.colour import pause_s
 from streamproof_harness._async.recorded import (
     AsyncRecordedConsumer,
     Crash,
-    RecordedAssignments,
+    RecordedReading,
     RecordedWork,
 )
 from streamproof_harness.findings import Reporter
@@ -96,7 +95,7 @@ class AsyncReader:
 
     async def _consumer(self, bus: AsyncBus) -> AsyncConsumer[Any, Any]:
         plan = self.plan
-        observer = RecordedAssignments(self._recorder, self.process, plan.group, self._reporter)
+        observer = RecordedReading(self._recorder, self.process, plan.group, self._reporter)
         return await bus.consumer(
             *plan.topics,
             group=plan.group,

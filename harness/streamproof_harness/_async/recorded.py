@@ -5,8 +5,7 @@ from typing import Any
 
 from streamproof import AsyncConsumer, ConsumerObserver, NotAssigned, StreamproofError, TopicPartition
 from streamproof.delivery import WorkObserver
-from streamproof.records import Position, Record
-
+from streamproof.records import Position, RawRecord, Record
 from streamproof_harness.findings import Reporter
 from streamproof_harness.identity import AMOUNT_HEADER, id_of, polled_fields, root_of
 from streamproof_harness.recorder import Call, EventRecorder
@@ -16,8 +15,12 @@ class Crash(BaseException):
     """The process dies here. Not an ``Exception``: nothing that handles errors may catch it."""
 
 
-class RecordedAssignments(ConsumerObserver):
-    """Notes assignments and commits of one member."""
+class RecordedReading(ConsumerObserver):
+    """Notes assignments, polls and commits of one reader.
+
+    A history's ``poll`` is what came from the backend. What a consumer delivers again from its own
+    store, after a ``nack``, shows in the history as a further ``handle`` of the record.
+    """
 
     def __init__(self, recorder: EventRecorder, process: str, group: str | None, reporter: Reporter) -> None:
         self._recorder = recorder
@@ -26,6 +29,7 @@ class RecordedAssignments(ConsumerObserver):
         self._reporter = reporter
         self._held: set[TopicPartition] = set()
         self._commit: Call | None = None
+        self._poll: Call | None = None
 
     def assigned(
         self,
@@ -45,6 +49,18 @@ class RecordedAssignments(ConsumerObserver):
 
     def lost(self, generation: int | None, partitions: Sequence[TopicPartition]) -> None:
         self._gone("lost", generation, partitions)
+
+    def fetch_begins(self) -> None:
+        self._poll = self._recorder.invoke_poll(self._process, self._group.get("group", self._process))
+
+    def fetch_ends(self, records: Sequence[RawRecord], error: StreamproofError | None) -> None:
+        assert self._poll is not None
+        if error is not None:
+            self._recorder.fail(self._poll, error)
+            return
+        self._recorder.ok_poll(self._poll, [polled_fields(record) for record in records])
+        if records:
+            self._reporter.polled(self._process, len(records))
 
     def commit_begins(self, generation: int | None, offsets: Mapping[TopicPartition, int]) -> None:
         fields: dict[str, Any] = {} if generation is None else {"generation": generation}
@@ -153,17 +169,8 @@ class AsyncRecordedConsumer:
         self._reporter = reporter
 
     async def poll(self, max_records: int = 500, timeout_s: float = 1.0) -> list[Record[Any, Any]]:
-        """Poll, and note what came."""
-        call = self._recorder.invoke_poll(self._process, self._group)
-        try:
-            records = await self._consumer.poll(max_records, timeout_s)
-        except StreamproofError as error:
-            self._recorder.fail(call, error)
-            raise
-        self._recorder.ok_poll(call, [polled_fields(record) for record in records])
-        if records:
-            self._reporter.polled(self._process, len(records))
-        return records
+        """Poll; the observer notes what was fetched for it."""
+        return await self._consumer.poll(max_records, timeout_s)
 
     async def ack(self, *records: Record[Any, Any]) -> None:
         """Acknowledge, one event a record."""

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from streamproof import AsyncDelivery, AsyncProducer, BufferFull, Outcome, StreamproofError, aconnect
-
 from streamproof_harness._async.colour import now_s, pause_s
 from streamproof_harness.findings import Findings
 from streamproof_harness.identity import AGAIN, AMOUNT_HEADER, root_of

@@ -6,7 +6,6 @@ from typing import Any
 
 from streamproof import Delivery, Producer
 from streamproof.records import Headers
-
 from streamproof_harness.identity import BURIAL_HEADER, BURIED
 from streamproof_harness.recorder import Call, EventRecorder, key_field
 from streamproof_harness.workloads.workload import ID_HEADER

@@ -9,13 +9,12 @@ from typing import Any, Literal
 from streamproof import Bus, Consumer, Producer, connect
 from streamproof.delivery import Worker
 from streamproof.records import Position, Record
-
 from streamproof_harness._sync.buried import RecordedBurials
 from streamproof_harness._sync.colour import pause_s
 from streamproof_harness._sync.recorded import (
     Crash,
-    RecordedAssignments,
     RecordedConsumer,
+    RecordedReading,
     RecordedWork,
 )
 from streamproof_harness.findings import Reporter
@@ -97,7 +96,7 @@ class Reader:
 
     def _consumer(self, bus: Bus) -> Consumer[Any, Any]:
         plan = self.plan
-        observer = RecordedAssignments(self._recorder, self.process, plan.group, self._reporter)
+        observer = RecordedReading(self._recorder, self.process, plan.group, self._reporter)
         return bus.consumer(
             *plan.topics,
             group=plan.group,

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from streamproof import BufferFull, Delivery, Outcome, Producer, StreamproofError, connect
-
 from streamproof_harness._sync.colour import now_s, pause_s
 from streamproof_harness.findings import Findings
 from streamproof_harness.identity import AGAIN, AMOUNT_HEADER, root_of
