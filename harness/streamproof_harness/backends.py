@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from streamproof import ConfigurationError
 from streamproof.url import parse_address
-
 from streamproof_harness import servers
 from streamproof_harness.scenario import Backend, Scenario
 

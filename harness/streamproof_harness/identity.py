@@ -4,7 +4,6 @@ import zlib
 from typing import Any, Final
 
 from streamproof.records import Record
-
 from streamproof_harness.recorder import key_field
 from streamproof_harness.workloads.workload import ID_HEADER
 

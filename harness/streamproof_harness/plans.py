@@ -4,6 +4,7 @@ import zlib
 from typing import Literal
 
 import msgspec
+
 from streamproof.delivery.retry import Growth, Jitter, Retry
 from streamproof.options import Order
 

@@ -29,6 +29,7 @@ from typing import IO, Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
+
 from streamproof.errors import Closed
 
 BATCH: Final = 512

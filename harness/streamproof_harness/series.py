@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from streamproof import ConfigurationError
-
 from streamproof_harness.backends import Target, broker_for, private_broker, why_not
 from streamproof_harness.member import Colour
 from streamproof_harness.run import HarmableServer

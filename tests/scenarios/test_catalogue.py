@@ -6,12 +6,12 @@ Each run is judged by its history alone; a control scenario that must fail has t
 from pathlib import Path
 
 import pytest
+
 from streamproof_harness.member import Colour
 from streamproof_harness.report.reasons import reasons
 from streamproof_harness.runner import run_scenario
 from streamproof_harness.scenario import Backend, Scenario
 from streamproof_scenarios import catalogue
-
 from tests.conftest import StartPrivate
 
 COLOURS: tuple[Colour, ...] = ("sync", "async")

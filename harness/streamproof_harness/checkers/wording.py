@@ -69,7 +69,5 @@ class Words:
 
     def group(self, number: int) -> str:
         """How a group is shown."""
-        named = self.history.names.groups
-        if number < len(named):
-            return f"group {named[number]}"
-        return f"process {self.history.names.processes[number - len(named)]}"
+        kind = "group" if number < self.terms.count_of_named_groups else "process"
+        return f"{kind} {self.terms.groups[number]}"

@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 
 import click
+
 from streamproof import StreamproofError, Unreachable
 
 _COMMANDS = {

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import click
+
 from streamproof import ConfigurationError
 
 
@@ -42,13 +43,12 @@ def run(
 
     Exit status: 0 every run as its scenario expects, 1 not so, 2 usage, 3 no broker, 4 unknown.
     """
-    from streamproof_scenarios import catalogue, scenario_named
-
     from streamproof_harness.backends import target_named
     from streamproof_harness.report.console import Console
     from streamproof_harness.report.junit import junit_xml
     from streamproof_harness.report.machine import result_json
     from streamproof_harness.series import COLOURS, Series, exit_status
+    from streamproof_scenarios import catalogue, scenario_named
 
     chosen = [scenario_named(name) for name in names] or list(catalogue().values())
     series = Series(

@@ -10,7 +10,6 @@ from typing import Self
 from uuid import uuid4
 
 from streamproof.url import parse_address
-
 from streamproof_harness.servers.availability import Container, Kind, ServerError
 from streamproof_harness.servers.guard import Command, Guard
 from streamproof_harness.servers.kafka_node import SETTINGS as KAFKA_SETTINGS

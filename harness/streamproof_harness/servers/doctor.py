@@ -12,7 +12,6 @@ from typing import Literal
 from streamproof.errors import StreamproofError
 from streamproof.settings import resolve
 from streamproof.url import parse_address
-
 from streamproof_harness.servers.availability import KINDS, URL_VARIABLES, Absent, Given
 from streamproof_harness.servers.container import engine_problem
 from streamproof_harness.servers.finding import find

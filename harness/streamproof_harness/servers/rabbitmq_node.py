@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from streamproof.url import parse_address
-
 from streamproof_harness.servers.availability import Kind
 from streamproof_harness.servers.guard import Command, Guard
 from streamproof_harness.servers.ports import LOOPBACK, Ports

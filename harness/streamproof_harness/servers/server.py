@@ -5,7 +5,6 @@ from typing import Protocol, Self
 
 from streamproof.errors import Unsupported
 from streamproof.url import parse_address
-
 from streamproof_harness.servers.availability import URL_VARIABLES, Availability, Given, Kind, ServerError
 from streamproof_harness.servers.probe import KAFKA_PORT, NotReady, host_and_port, probe_amqp, probe_kafka
 

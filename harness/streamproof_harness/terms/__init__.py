@@ -17,6 +17,7 @@ from streamproof_harness.terms.excuses import Excuses, fault_spans
 from streamproof_harness.terms.positions import Logs, Places
 from streamproof_harness.terms.ranges import Ranges, Reader
 from streamproof_harness.terms.readers import readers_of
+from streamproof_harness.terms.roots import moved_records, parents_of, roots_of
 from streamproof_harness.terms.sends import place_of_sends, rows_of_ids, sends_of_records
 from streamproof_harness.terms.sessions import Reading, Sessions, reading_of, session_ends, sessions_of
 
@@ -39,22 +40,19 @@ class Terms:
         """The logs of the history, numbered."""
         history = self.history
         sends, records, handles = history.sends, history.records, history.handles
-        extra: dict[str, int] = {}
-        partitions = []
-        for event in [*history.notes, *(call.invoked for call in history.rare_calls)]:
-            for topic, partition in _logs_named_by(event):
-                if topic not in history.names.topics:
-                    extra.setdefault(topic, len(history.names.topics) + len(extra))
-                partitions.append((topic, partition))
-        topics = [*history.names.topics, *extra]
-        numbers = {topic: number for number, topic in enumerate(topics)}
+        numbers = {topic: number for number, topic in enumerate(history.names.topics)}
+        pairs = [
+            (numbers.setdefault(topic, len(numbers)), partition)
+            for event in [*history.notes, *(call.invoked for call in history.rare_calls)]
+            for topic, partition in _logs_named_by(event)
+        ]
         named = (
-            np.array([numbers[topic] for topic, _ in partitions], np.int64),
-            np.array([partition for _, partition in partitions], np.int64),
+            np.array([topic for topic, _ in pairs], np.int64),
+            np.array([partition for _, partition in pairs], np.int64),
         )
         acked = sends.partition >= 0
         return Logs(
-            topics,
+            tuple(numbers),
             [
                 (records.topic, records.partition),
                 (sends.topic[acked], sends.partition[acked]),
@@ -65,9 +63,20 @@ class Terms:
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
-        """Names of groups; those after ``history.names.groups`` are formed by one process each."""
-        named = self.history.names.groups
-        return (*named, *(f"{process} alone" for process in self.history.names.processes))
+        """Names of groups; behind the named ones, those that one process each forms for itself."""
+        return (*self._named_groups, *self.history.names.processes)
+
+    @cached_property
+    def _named_groups(self) -> tuple[str, ...]:
+        names = dict.fromkeys(self.history.names.groups)
+        for event in [*self.history.notes, *(call.invoked for call in self.history.rare_calls)]:
+            if isinstance(event.group, str):
+                names.setdefault(event.group)
+        return tuple(names)
+
+    @cached_property
+    def _group_numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self._named_groups)}
 
     @cached_property
     def poll_group(self) -> Ints:
@@ -86,16 +95,19 @@ class Terms:
         handles = self.history.handles
         return self._group_or_own(handles.group, handles.process)
 
+    @property
+    def count_of_named_groups(self) -> int:
+        """Groups from this number on are formed by one process."""
+        return len(self._named_groups)
+
     def _group_or_own(self, group: Array, process: Array) -> Ints:
-        return np.where(group >= 0, group, len(self.history.names.groups) + process)
+        return np.where(group >= 0, group, len(self._named_groups) + process)
 
     def group_of(self, event: Event) -> int:
         """The number of the group that an event names, or of its process' own."""
         if isinstance(event.group, str):
-            for number, name in enumerate(self.groups):
-                if name == event.group:
-                    return number
-        return len(self.history.names.groups) + self.processes[event.process]
+            return self._group_numbers[event.group]
+        return len(self._named_groups) + self.processes[event.process]
 
     # -- places ------------------------------------------------------------------------------------
 
@@ -146,7 +158,31 @@ class Terms:
     @cached_property
     def send_place(self) -> Ints:
         """Where each send stands: as acknowledged, else the first place it was polled from."""
-        return place_of_sends(self.ack_place, self.record_send, self.record_place)
+        place = np.where(self.is_moved, -1, self.record_place)
+        return place_of_sends(self.ack_place, self.record_send, place)
+
+    @cached_property
+    def home(self) -> Ints:
+        """The log of each send: as acknowledged, else the first it was polled from."""
+        log = np.where(self.is_moved, -1, self.record_log)
+        return place_of_sends(self.send_log, self.record_send, log)
+
+    # -- origins -------------------------------------------------------------------------------------
+
+    @cached_property
+    def is_moved(self) -> Array:
+        """Which polled records came from the topic that the broker had moved them to."""
+        return moved_records(self.history, self.logs.topic_number)
+
+    @cached_property
+    def parents(self) -> Ints:
+        """The send that each send derives from, -1 where there is none, or more than one."""
+        return parents_of(self.history.sends.id, self.history.sends.derived)
+
+    @cached_property
+    def roots(self) -> Ints:
+        """The root of each send: a row of sends."""
+        return roots_of(self.parents)
 
     # -- what stands ---------------------------------------------------------------------------------
 
@@ -206,9 +242,24 @@ class Terms:
     @cached_property
     def standing_before(self) -> Ints:
         """How many effective, untrimmed sends stand before each place (one more entry than places)."""
+        return self._running_count(self._standing_places)
+
+    @cached_property
+    def known_before(self) -> Ints:
+        """The same of everything known: effective sends and polled records that count.
+
+        A difference of two entries is the difference of two positions.
+        """
+        polled = self.record_place[self.counts]
+        return self._running_count(np.concatenate([self._standing_places, polled[polled >= 0]]))
+
+    @property
+    def _standing_places(self) -> Ints:
+        return self.send_place[self.is_effective & (self.send_place >= 0)]
+
+    def _running_count(self, places: Ints) -> Ints:
         standing = np.zeros(self.places.count + 1, np.int64)
-        sent = self.is_effective & (self.send_place >= 0)
-        standing[self.send_place[sent] + 1] = 1
+        standing[places + 1] = 1
         for log, first in self.trimmed.items():
             start = self.places.first_at(log, 0)
             standing[start + 1 : self.places.first_at(log, first) + 1] = 0
@@ -268,8 +319,18 @@ class Terms:
     @cached_property
     def ranges(self) -> Ranges:
         """What readers had to see of each log."""
+        return self._ranges(set(range(len(self.groups))))
+
+    def ranges_of(self, groups: set[int]) -> Ranges:
+        """What the readers of some groups had to see."""
+        return self._ranges(groups)
+
+    def _ranges(self, groups: set[int]) -> Ranges:
         stretches = (
-            (log, stretch) for (_, log), reader in self.readers.items() for stretch in reader.stretches()
+            (log, stretch)
+            for (process, log), reader in self.readers.items()
+            if not groups.isdisjoint(self.groups_of_process.get(process, groups))
+            for stretch in reader.stretches()
         )
         return Ranges(self.logs.count, stretches, self.trimmed)
 
@@ -333,8 +394,22 @@ class Terms:
     @cached_property
     def drained_at(self) -> int:
         """The index of the last complete drain, -1 without one."""
-        complete = [note.index for note in self.history.notes_of.get("drained", ()) if note.complete]
-        return max(complete, default=-1)
+        return -1 if self._last_drain is None else self._last_drain.index
+
+    @cached_property
+    def drained_groups(self) -> set[int]:
+        """The groups that the last complete drain was of: those it names, or all."""
+        if self._last_drain is None:
+            return set()
+        named = self._last_drain.groups
+        if not isinstance(named, list):
+            return set(range(len(self.groups)))
+        return {number for number, name in enumerate(self.groups) if name in named}
+
+    @property
+    def _last_drain(self) -> Event | None:
+        complete = [note for note in self.history.notes_of.get("drained", ()) if note.complete]
+        return complete[-1] if complete else None
 
 
 def _logs_named_by(event: Event) -> list[tuple[str, int]]:

@@ -3,7 +3,6 @@
 from math import isfinite
 
 from streamproof.errors import ConfigurationError
-
 from streamproof_harness.workloads.zipf import EXPONENT_STEP
 
 LARGEST_SEED = 2**63 - 1

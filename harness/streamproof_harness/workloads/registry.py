@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any
 
 from streamproof.errors import ConfigurationError
-
 from streamproof_harness.workloads.clickstream import Clickstream, ClickstreamParameters
 from streamproof_harness.workloads.orders import OrderParameters, Orders
 from streamproof_harness.workloads.sensors import SensorParameters, Sensors

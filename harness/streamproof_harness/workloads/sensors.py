@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from heapq import heappop, heappush
 
 import msgspec
-from streamproof.errors import ConfigurationError
 
+from streamproof.errors import ConfigurationError
 from streamproof_harness.workloads import parameters as check
 from streamproof_harness.workloads.city import SAFE_AIR, City, Reading
 from streamproof_harness.workloads.draws import CHANCE_MASK, Draws, chance
