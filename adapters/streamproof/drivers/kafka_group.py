@@ -1,0 +1,69 @@
+"""What Kafka's clients tell about a group, in the seam's words."""
+
+import re
+import struct
+from collections.abc import Iterable
+
+from streamproof.records import TopicPartition
+
+_MAGIC = b"CGMDv2:"
+_GENERATION = struct.Struct("<i")
+
+
+def generation_of(metadata: bytes) -> int | None:
+    """The generation (classic groups) or member epoch (KIP-848) inside librdkafka's serialised
+    ``rd_kafka_consumer_group_metadata_t``; ``None`` outside a group, or in an unknown format.
+
+    The client offers no other way to it. The format: ``CGMDv2:``, a little-endian int32, then
+    group, member and instance as zero-terminated text (``rdkafka_cgrp.c``).
+    """
+    if not metadata.startswith(_MAGIC) or len(metadata) < len(_MAGIC) + _GENERATION.size:
+        return None
+    generation: int = _GENERATION.unpack_from(metadata, len(_MAGIC))[0]
+    return generation if generation >= 0 else None
+
+
+def state_word(name: str) -> str:
+    """A group's state as one lower-case word: ``"stable"``, ``"preparing-rebalance"``, …"""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name)
+    return spaced.replace("_", "-").replace(" ", "-").lower()
+
+
+class HeldLogs:
+    """The whole assignment of one consumer, kept from what its client adds and takes away.
+
+    ``version`` changes with every loss of a log, so that a poll in progress knows that records it
+    has taken may belong to others by now.
+    """
+
+    def __init__(self) -> None:
+        self._held: set[TopicPartition] = set()
+        self._sorted: tuple[TopicPartition, ...] = ()
+        self.version = 0
+
+    def __contains__(self, partition: object) -> bool:
+        return partition in self._held
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def all(self) -> tuple[TopicPartition, ...]:
+        """Every log held now, sorted."""
+        return self._sorted
+
+    def add(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
+        """These logs came; returns those that were not held before, sorted."""
+        new = sorted(set(partitions) - self._held)
+        self._held.update(new)
+        self._sorted = tuple(sorted(self._held))
+        return new
+
+    def remove(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
+        """These logs went; returns those that were held, sorted."""
+        gone = sorted(self._held.intersection(partitions))
+        self._held.difference_update(gone)
+        self._sorted = tuple(sorted(self._held))
+        if gone:
+            self.version += 1
+        return gone

@@ -1,0 +1,184 @@
+"""Delivery reports of a client library that hands them out only when it is polled.
+
+librdkafka's reports are callbacks that run inside ``poll`` and ``flush``, on whatever thread calls
+them, and each takes Python's interpreter lock anew. A thread of its own would therefore starve
+beside a busy sender (one report each switch interval), so senders serve the reports themselves,
+every few milliseconds; the thread here tells them when, and serves only while nobody sends.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from streamproof.deliveries import Delivery
+from streamproof.errors import StreamproofError, UsageError
+from streamproof.records import Receipt
+
+_log = logging.getLogger("streamproof.kafka")
+
+_SHORTEST_TICK_S = 0.002
+_LONGEST_TICK_S = 0.05
+_SLICE_S = 0.05
+_PATIENCE_S = 0.005
+"""How long a sender waits for another thread that is serving: without a pause it would keep the
+interpreter lock from that thread."""
+
+_STORED: Any = object()
+"""Answer of a delivery whose receipt was not asked for yet."""
+
+ExplainFailure = Callable[[Any, str], StreamproofError]
+
+
+class KafkaDelivery(Delivery):
+    """A delivery that is its own delivery callback. It takes the numbers out of the report and
+    lets the message go; the receipt is made when it is asked for."""
+
+    __slots__ = ("_offset", "_partition", "_pump", "_timestamp_ms", "_topic")
+
+    _offset: int | None
+    _partition: int
+    _timestamp_ms: int
+
+    def __init__(self, pump: "ReportPump", topic: str) -> None:
+        self._answer = None
+        self._callbacks = None
+        self._pump = pump
+        self._topic = topic
+
+    def __call__(self, error: Any, message: Any) -> None:
+        """The report: one call a record, so no line too many."""
+        if error is None:
+            self._partition = message.partition()
+            self._offset = message.offset()
+            self._timestamp_ms = message.timestamp()[1]
+            self._answer = _STORED
+        else:
+            self._answer = self._pump.explain(error, self._topic)
+        if self._callbacks is not None:
+            self._run_callbacks()
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """Where the record stands; ``None`` unless acknowledged."""
+        answer = self._answer
+        if answer is _STORED:
+            answer = Receipt(self._topic, self._partition, self._offset, self._timestamp_ms)
+            self._answer = answer
+        return answer if isinstance(answer, Receipt) else None
+
+    def result(self, timeout_s: float | None = 30.0) -> Receipt:
+        """See :meth:`Delivery.result`. Not from inside a delivery's callback, unless it is settled:
+        :class:`UsageError`, since reports wait for that callback to end."""
+        super().result(timeout_s)
+        receipt = self.receipt
+        assert receipt is not None  # errors were raised above
+        return receipt
+
+    def _wait(self, timeout_s: float | None) -> None:
+        self._pump.refuse_inside("result()")
+        self._pump.drive(lambda: self._answer is not None, timeout_s)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.outcome.value} {self.receipt or self.error or ''}>"
+
+
+class ReportPump:
+    """Has the reports of one producer served: by senders, by whoever waits, or by its own thread.
+
+    ``poll(timeout_s)`` of the client library serves reports; ``pending()`` counts the records
+    without one. Only one thread at a time is inside ``poll``.
+    """
+
+    def __init__(
+        self, poll: Callable[[float], int], pending: Callable[[], int], explain: ExplainFailure
+    ) -> None:
+        self.is_due = True
+        """Senders look here before each record, and call ``attend`` when it is set."""
+        self.explain = explain
+        self._poll = poll
+        self._pending = pending
+        self._serving = threading.Lock()
+        self._server: int | None = None
+        self._wake = threading.Event()
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._run, name="streamproof-kafka-reports", daemon=True)
+        self._thread.start()
+
+    def attend(self) -> None:
+        """For senders: wake the thread if it rests, and serve what is ready."""
+        self.is_due = False
+        if not self._wake.is_set():
+            self._wake.set()
+        self.serve(0.0, _PATIENCE_S)
+
+    def serve(self, timeout_s: float, patience_s: float) -> int:
+        """Serve reports, waiting up to ``timeout_s`` for the first; -1 when another thread was at
+        it for all of ``patience_s``, or when this is called from inside a report."""
+        return self.serve_by(self._poll, timeout_s, patience_s)
+
+    def serve_by(self, call: Callable[[float], int], timeout_s: float, patience_s: float) -> int:
+        """The same with another call of the library that serves reports."""
+        me = threading.get_ident()
+        if self._server == me or not self._serving.acquire(timeout=patience_s):
+            return -1
+        self._server = me
+        try:
+            return call(timeout_s)
+        finally:
+            self._server = None
+            self._serving.release()
+
+    def drive(self, is_done: Callable[[], bool], timeout_s: float | None) -> bool:
+        """Serve until ``is_done`` or the bound passes; whether it is done."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while not is_done():
+            left = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
+            if left <= 0:
+                return is_done()
+            self.serve(left, min(left, _PATIENCE_S))
+        return True
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether this is called from inside a report, that is, from a delivery's callback."""
+        return self._server == threading.get_ident()
+
+    def refuse_inside(self, what: str) -> None:
+        """Raise :class:`UsageError` from inside a report: waiting there would wait for itself."""
+        if self.is_inside:
+            raise UsageError(f"{what} inside a delivery's callback would wait for itself: call it outside")
+
+    def stop(self, timeout_s: float) -> None:
+        """End the thread."""
+        self._is_stopping = True
+        self._wake.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        tick_s = _SHORTEST_TICK_S
+        while not self._is_stopping:
+            if self._pending() == 0:
+                self._rest()
+                tick_s = _SHORTEST_TICK_S
+            elif not self.is_due:
+                # A sender was here since: it shall serve again, at its next record.
+                self.is_due = True
+                tick_s = _SHORTEST_TICK_S
+                time.sleep(tick_s)
+            else:
+                self._wake.clear()
+                served = self.serve(0.0, _PATIENCE_S)
+                tick_s = _SHORTEST_TICK_S if served else min(_LONGEST_TICK_S, tick_s * 1.5)
+                self._wake.wait(tick_s)
+
+    def _rest(self) -> None:
+        """Sleep until the next record is sent: its sender sees that it is due."""
+        self._wake.clear()
+        self.is_due = True
+        # A sender may have looked just before that, and send just now: look once more soon.
+        nap_s = _LONGEST_TICK_S
+        while not self._is_stopping and self._pending() == 0 and not self._wake.wait(nap_s):
+            nap_s = 1.0
