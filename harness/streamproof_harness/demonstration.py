@@ -1,7 +1,8 @@
 """One scenario, run and explained at length: what ``streamproof demo`` prints."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 import click
 
@@ -9,11 +10,15 @@ from streamproof_harness.backends import broker_for, target_named
 from streamproof_harness.report.console import Console
 from streamproof_harness.report.reasons import reasons
 from streamproof_harness.runner import Result, run_scenario
-from streamproof_harness.workloads import report_lines
+from streamproof_harness.workloads import Row, report_lines
 
 
-def show_scenario(name: str, backend: str, seed: int, parameters: Mapping[str, int | float]) -> int:
+def show_scenario(
+    name: str, backend: str, seed: int, parameters: Mapping[str, int | float], *, shows_all: bool = False
+) -> int:
     """Run it and print the answer beside the right one, the verdict, and its shortest proof.
+
+    ``shows_all`` prints every row of the answer; else the totals and what differs.
 
     Returns the exit status of the verdict itself: 0 valid, 1 invalid, 4 unknown.
     """
@@ -28,17 +33,28 @@ def show_scenario(name: str, backend: str, seed: int, parameters: Mapping[str, i
         console.begin(f"{name} · {target.backend}")
         result = run_scenario(scenario, url, target.backend, "sync", seed=seed, parameters=parameters)
     click.echo(f"{scenario.name}: {scenario.summary}\n")
-    _print_answers(result)
+    _print_answers(result, shows_all)
     _print_verdict(result)
     return {"valid": 0, "invalid": 1}.get(result.verdict, 4)
 
 
-def _print_answers(result: Result) -> None:
+def _print_answers(result: Result, shows_all: bool) -> None:
     for group, answer in result.answers.items():
         click.echo(f"What {group} made of it, beside the right answer:")
-        for line in report_lines(answer):
+        shown = answer if shows_all else replace(answer, rows=tuple(_telling(answer.rows)))
+        for line in report_lines(shown):
             click.echo(f"  {line}")
+        hidden = len(answer.rows) - len(shown.rows)
+        if hidden:
+            click.echo(f"  and {hidden} more rows that agree (--all shows them)")
         click.echo("")
+
+
+def _telling(rows: Sequence[Row]) -> Iterator[Row]:
+    """What differs, and of what agrees the totals: rows about one zone or device say no more."""
+    for row in rows:
+        if not row.is_equal or ", zone " not in row.what:
+            yield row
 
 
 def _print_verdict(result: Result) -> None:

@@ -1,5 +1,6 @@
 """Several scenarios on several backends in several colours: one broker a backend, shared."""
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -67,17 +68,22 @@ class Series:
     def _run_one(
         self, scenario: Scenario, target: Target, colour: Colour, url: str, server: HarmableServer | None
     ) -> Result:
+        file = self._file(scenario, target, colour)
         own = {name: value for name, value in self.parameters.items() if name in scenario.parameters}
-        return run_scenario(
+        result = run_scenario(
             scenario,
             url,
             target.backend,
             colour,
             seed=self.seed,
             parameters=own,
-            history=self._file(scenario, target, colour),
+            history=file,
             server=server,
         )
+        if file is None and result.is_as_expected:
+            # Nobody asked for it, and there is nothing to look into.
+            shutil.rmtree(result.history.parent)
+        return result
 
     def _file(self, scenario: Scenario, target: Target, colour: Colour) -> Path | None:
         if self.history is None or self.count == 1:
