@@ -53,6 +53,7 @@ __all__ = [
     "OffsetSpec",
     "Producer",
     "Trouble",
+    "await_brokers",
     "let_go",
     "made",
     "native_error",
@@ -61,6 +62,10 @@ __all__ = [
 ]
 
 _library_log = logging.getLogger("streamproof.kafka")
+# Without a handler of the application's, Python would print the library's lines to standard error.
+_library_log.addHandler(logging.NullHandler())
+
+_BETWEEN_ATTEMPTS_S = 0.05
 
 CAPABILITIES = Capabilities(
     acknowledgement="offset",
@@ -91,6 +96,11 @@ class Trouble:
         self.last = error
         self._at_s = time.monotonic()
         _library_log.debug("%s: %s", error.name(), error.str())
+
+    @property
+    def is_final(self) -> bool:
+        """Whether trying again changes nothing: the credentials were refused."""
+        return self.last is not None and self.last.code() == KafkaError._AUTHENTICATION
 
     def is_within(self, seconds: float) -> bool:
         """Whether there was any in the last ``seconds``."""
@@ -152,28 +162,26 @@ def open_driver(address: Address, timeout_s: float) -> Any:
 
     settings = client_settings(address)
     trouble = Trouble()
-    admin: AdminClient = made(AdminClient, {**settings, "reconnect.backoff.max.ms": 1000}, trouble)
-    try:
-        _await_brokers(admin, timeout_s)
-    except KafkaException as cause:
-        error = translated(cause, f"no answer from {address.redacted} within {timeout_s} s", trouble)
-        if isinstance(error, AccessDenied | Unreachable):
-            raise error from cause
-        raise Unreachable(str(error)) from cause
-    return ConfluentDriver(settings, admin, trouble, address)
+    admin: AdminClient = made(AdminClient, settings, trouble)
+    await_brokers(admin, trouble, address, timeout_s)
+    return ConfluentDriver(settings, admin, trouble, address, timeout_s)
 
 
-def _await_brokers(admin: AdminClient, timeout_s: float) -> None:
+def await_brokers(client: Any, trouble: Trouble, address: Address, timeout_s: float) -> None:
     """Ask for metadata until the bound passes; polling in between serves the library's reasons."""
     deadline = time.monotonic() + timeout_s
     while True:
         left = deadline - time.monotonic()
         try:
-            # An internal topic's name: asking for all topics would cost too much on large clusters.
-            admin.list_topics("__consumer_offsets", timeout=max(0.01, min(left, 1.0)))
-        except KafkaException:
-            admin.poll(0)
-            if time.monotonic() >= deadline:
-                raise
-        else:
+            # Of one topic: asking for all would cost too much on large clusters.
+            client.list_topics("__consumer_offsets", timeout=max(0.01, min(left, 1.0)))
             return
+        except KafkaException as cause:
+            client.poll(0)
+            if time.monotonic() < deadline and not trouble.is_final:
+                time.sleep(_BETWEEN_ATTEMPTS_S)
+                continue
+            error = translated(cause, f"no answer from {address.redacted} within {timeout_s} s", trouble)
+            if isinstance(error, AccessDenied | Unreachable):
+                raise error from cause
+            raise Unreachable(str(error)) from cause

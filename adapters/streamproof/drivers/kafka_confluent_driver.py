@@ -30,8 +30,14 @@ class ConfluentDriver:
     """See :class:`~streamproof.driver.AsyncDriver`."""
 
     def __init__(
-        self, settings: Mapping[str, object], admin: AdminClient, trouble: Trouble, address: Address
+        self,
+        settings: Mapping[str, object],
+        admin: AdminClient,
+        trouble: Trouble,
+        address: Address,
+        timeout_s: float,
     ) -> None:
+        self._timeout_s = timeout_s
         self._settings = settings
         self._native_admin: AdminClient | None = admin
         self._admin = ConfluentAdmin(admin, trouble)
@@ -60,6 +66,11 @@ class ConfluentDriver:
     def producer(self, options: ProducerOptions) -> ConfluentProducer:
         self._require_open()
         producer = ConfluentProducer(producer_settings(self._settings, options), options, self._forget)
+        try:
+            producer.connect(self._address, self._timeout_s)
+        except BaseException:
+            producer.close(0.0)
+            raise
         with self._lock:
             self._open.append(producer)
         return producer

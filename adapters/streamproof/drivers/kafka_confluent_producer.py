@@ -14,6 +14,7 @@ from streamproof.drivers.kafka_confluent import (
     KafkaException,
     Producer,
     Trouble,
+    await_brokers,
     let_go,
     made,
     native_error,
@@ -23,6 +24,7 @@ from streamproof.drivers.kafka_reports import KafkaDelivery, ReportPump
 from streamproof.errors import BufferFull, Closed, StreamproofError, TimedOut, UnknownTopic, Unsupported
 from streamproof.options import ProducerOptions
 from streamproof.records import Headers, RawOutgoing
+from streamproof.url import Address
 
 _log = logging.getLogger("streamproof.kafka")
 
@@ -68,6 +70,14 @@ class ConfluentProducer:
         self._pump = ReportPump(self.native.poll, self.native.__len__, self._explained)
         self._closing = threading.Lock()
         self._is_closed = False
+
+    def connect(self, address: Address, timeout_s: float) -> None:
+        """Wait until a broker answers. Raises :class:`Unreachable`, :class:`AccessDenied`.
+
+        Left to the first send, it would take half a second longer: librdkafka asks for the id of an
+        idempotent producer before it knows the brokers, and then again only after 500 ms.
+        """
+        await_brokers(self.native, self._trouble, address, timeout_s)
 
     def send(
         self,

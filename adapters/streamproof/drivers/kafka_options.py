@@ -53,7 +53,12 @@ def _with_port(host: str, address: Address) -> str:
 
 def client_settings(address: Address) -> dict[str, object]:
     """What every client of this URL has in common, credentials included."""
-    settings: dict[str, object] = {"bootstrap.servers": ",".join(bootstrap_servers(address))}
+    settings: dict[str, object] = {
+        "bootstrap.servers": ",".join(bootstrap_servers(address)),
+        # The first connection to a broker waits for it, too.
+        "reconnect.backoff.ms": 10,
+        "reconnect.backoff.max.ms": 1000,
+    }
     if address.username is not None:
         # A password never travels in the clear unless the URL asks for it.
         settings["security.protocol"] = "sasl_ssl"
@@ -96,7 +101,6 @@ def producer_settings(common: Mapping[str, object], options: ProducerOptions) ->
         "allow.auto.create.topics": False,
         # How long a topic that the broker does not know (yet) is waited for.
         "topic.metadata.propagation.max.ms": _REFRESH_MS,
-        "reconnect.backoff.max.ms": 1000,
     }
     return {**common, **settings, **allowed(options.native, "native")}
 
@@ -119,7 +123,6 @@ def consumer_settings(
         "allow.auto.create.topics": False,
         "topic.metadata.refresh.interval.ms": _REFRESH_MS,
         "max.poll.interval.ms": _poll_interval_ms(options),
-        "reconnect.backoff.max.ms": 1000,
     }
     if not is_new_protocol:
         # In KIP-848 groups these are the broker's to decide.

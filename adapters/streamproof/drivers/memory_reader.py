@@ -137,6 +137,7 @@ class MemoryReader:
         ]
         if lost:
             self._drop(lost)
+            self._was_assigned = bool(self._readings)
             return Notice("lost", self._generation, tuple(sorted(lost)), {})
         if entitled.revoking:
             return Notice("revoke", self._generation, tuple(sorted(entitled.revoking)), {})
@@ -321,8 +322,8 @@ class MemoryReader:
         if self._group_seat is None or not self._readings:
             return None
         partitions = self.assignment()
-        is_lost = self._group_seat.member_id is None
-        return Notice("lost" if is_lost else "revoke", self._generation, partitions, {})
+        kind: Literal["revoke", "lost"] = "revoke" if self._group_seat.is_member() else "lost"
+        return Notice(kind, self._generation, partitions, {})
 
     def finish(self) -> None:
         """Let everything go."""

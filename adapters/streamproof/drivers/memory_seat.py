@@ -143,6 +143,13 @@ class GroupSeat:
         """The id it has in the group now."""
         return self._member.id if self._member is not None else None
 
+    def is_member(self) -> bool:
+        """Whether the group still counts it in."""
+        if self._group is None or self._member is None:
+            return False
+        self._expire(self._group)
+        return self._member.id in self._group.members
+
     def take(self) -> None:
         """See :class:`Seat`."""
         for name in self._topics:
