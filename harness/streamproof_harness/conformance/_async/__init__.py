@@ -1,0 +1,1 @@
+"""The suite for async drivers; the one for blocking drivers is generated from it."""
