@@ -8,7 +8,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from streamproof_harness.checkers import lost_write, phantom, poll_skip
+from streamproof_harness.checkers import (
+    attempts_wrong,
+    commit_too_far,
+    conservation,
+    consumed_while_unassigned,
+    corrupted,
+    dead_letter_wrong,
+    dishonest_outcome,
+    duplicate_delivery,
+    duplicate_effect,
+    handler_reorder,
+    inconsistent_offset,
+    log_duplicate,
+    lost_write,
+    misrouted,
+    phantom,
+    poll_nonmonotonic,
+    poll_skip,
+    producer_reorder,
+    unseen,
+)
 from streamproof_harness.contract import Contract
 from streamproof_harness.terms import Terms
 from streamproof_harness.verdict import Finding
@@ -24,10 +44,30 @@ class Check:
     needs: tuple[str, ...] = ()
 
 
+_OFFSETS: Final = ("offsets",)
+
 CHECKS: Final[Mapping[str, Check]] = {
-    "lost-write": Check(lost_write.judge, needs=("offsets",)),
+    "lost-write": Check(lost_write.judge, _OFFSETS),
+    "unseen": Check(unseen.judge),
     "phantom": Check(phantom.judge),
-    "poll-skip": Check(poll_skip.judge, needs=("offsets",)),
-    "internal-poll-skip": Check(poll_skip.judge_internal, needs=("offsets",)),
+    "corrupted": Check(corrupted.judge),
+    "misrouted": Check(misrouted.judge),
+    "inconsistent-offset": Check(inconsistent_offset.judge, _OFFSETS),
+    "log-duplicate": Check(log_duplicate.judge, _OFFSETS),
+    "producer-reorder": Check(producer_reorder.judge, _OFFSETS),
+    "internal-producer-reorder": Check(producer_reorder.judge_internal, _OFFSETS),
+    "dishonest-outcome": Check(dishonest_outcome.judge),
+    "poll-nonmonotonic": Check(poll_nonmonotonic.judge, _OFFSETS),
+    "internal-poll-nonmonotonic": Check(poll_nonmonotonic.judge_internal, _OFFSETS),
+    "poll-skip": Check(poll_skip.judge, _OFFSETS),
+    "internal-poll-skip": Check(poll_skip.judge_internal, _OFFSETS),
+    "commit-too-far": Check(commit_too_far.judge, _OFFSETS),
+    "consumed-while-unassigned": Check(consumed_while_unassigned.judge),
+    "duplicate-delivery": Check(duplicate_delivery.judge),
+    "duplicate-effect": Check(duplicate_effect.judge),
+    "handler-reorder": Check(handler_reorder.judge),
+    "conservation": Check(conservation.judge),
+    "attempts-wrong": Check(attempts_wrong.judge),
+    "dead-letter-wrong": Check(dead_letter_wrong.judge),
 }
 """Every check there is, by the name of its anomaly."""

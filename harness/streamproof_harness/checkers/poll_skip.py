@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from streamproof_harness.checkers.neighbours import neighbours
 from streamproof_harness.checkers.wording import Words, example, found
-from streamproof_harness.codes import Array
 from streamproof_harness.contract import Contract
 from streamproof_harness.terms import Terms
 from streamproof_harness.verdict import Example, Finding
@@ -22,9 +22,9 @@ def judge_internal(terms: Terms, contract: Contract) -> Finding:
     return _judge(terms, is_internal=True)
 
 
-def _judge(terms: Terms, is_internal: bool) -> Finding:
+def _judge(terms: Terms, *, is_internal: bool) -> Finding:
     reading = terms.reading
-    pairs = neighbours(terms, is_internal)
+    pairs = neighbours(terms, is_internal=is_internal)
     before, after = reading.place[pairs - 1], reading.place[pairs]
     standing = terms.standing_before
     # `after` may lie before `before`; then the difference is not positive.
@@ -35,23 +35,6 @@ def _judge(terms: Terms, is_internal: bool) -> Finding:
         return _example(terms, words, pair)
 
     return found(skips, show, evidence=len(pairs))
-
-
-def neighbours(terms: Terms, is_internal: bool) -> Array:
-    """Entries of the reading to compare with the one before: in the same poll, or across two.
-
-    Two polls are compared within one session only.
-    """
-    reading = terms.reading
-    if not len(reading.row):
-        return np.empty(0, np.int64)
-    same_poll = np.zeros(len(reading.row), np.bool_)
-    same_poll[1:] = reading.poll[1:] == reading.poll[:-1]
-    if is_internal:
-        return np.flatnonzero(reading.continues & same_poll)
-    compared = reading.continues & ~same_poll
-    compared[1:] &= reading.session[1:] == reading.session[:-1]
-    return np.flatnonzero(compared)
 
 
 def _example(terms: Terms, words: Words, pair: int) -> Example:

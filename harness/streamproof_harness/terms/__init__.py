@@ -13,12 +13,14 @@ from streamproof_harness.columns import History
 from streamproof_harness.history import Event
 from streamproof_harness.terms import transactions
 from streamproof_harness.terms.assignments import Assignments, SessionEnd, assignments_of
+from streamproof_harness.terms.attempts import Courses, courses_of
+from streamproof_harness.terms.commits import Commits, commits_of
 from streamproof_harness.terms.excuses import Excuses, fault_spans
 from streamproof_harness.terms.positions import Logs, Places
 from streamproof_harness.terms.ranges import Ranges, Reader
 from streamproof_harness.terms.readers import readers_of
 from streamproof_harness.terms.roots import moved_records, parents_of, roots_of
-from streamproof_harness.terms.sends import place_of_sends, rows_of_ids, sends_of_records
+from streamproof_harness.terms.sends import first_of_sends, rows_of_ids, sends_of_records
 from streamproof_harness.terms.sessions import Reading, Sessions, reading_of, session_ends, sessions_of
 
 
@@ -124,6 +126,17 @@ class Terms:
         return self.logs.ids(records.topic, records.partition)
 
     @cached_property
+    def handle_log(self) -> Ints:
+        """The log of each handled, acknowledged or refused record."""
+        handles = self.history.handles
+        return self.logs.ids(handles.topic, handles.partition)
+
+    @cached_property
+    def expires(self) -> Ints:
+        """When each send expires, ABSENT where it does not."""
+        return self.history.sends.expires.dense(len(self.history.sends.id))
+
+    @cached_property
     def places(self) -> Places:
         """The places of all offsets that were acknowledged or polled."""
         sends, records = self.history.sends, self.history.records
@@ -158,14 +171,28 @@ class Terms:
     @cached_property
     def send_place(self) -> Ints:
         """Where each send stands: as acknowledged, else the first place it was polled from."""
-        place = np.where(self.is_moved, -1, self.record_place)
-        return place_of_sends(self.ack_place, self.record_send, place)
+        if self.ack_place.min(initial=0) >= 0:
+            return self.ack_place
+        first = self.first_poll
+        place = self.ack_place.copy()
+        unknown = np.flatnonzero((place < 0) & (first >= 0))
+        place[unknown] = self.record_place[first[unknown]]
+        return place
+
+    @cached_property
+    def first_poll(self) -> Ints:
+        """The first polled record of each send that tells an offset, moved ones aside; -1: none."""
+        rows = np.where(self.is_moved | (self.record_place < 0), -1, np.arange(len(self.record_place)))
+        return first_of_sends(len(self.ack_place), self.record_send, rows)
 
     @cached_property
     def home(self) -> Ints:
         """The log of each send: as acknowledged, else the first it was polled from."""
+        if self.send_log.min(initial=0) >= 0:
+            return self.send_log
         log = np.where(self.is_moved, -1, self.record_log)
-        return place_of_sends(self.send_log, self.record_send, log)
+        polled_from = first_of_sends(len(self.send_log), self.record_send, log)
+        return np.where(self.send_log >= 0, self.send_log, polled_from)
 
     # -- origins -------------------------------------------------------------------------------------
 
@@ -388,6 +415,17 @@ class Terms:
             for (reader, log), known in self.readers.items()
             if reader == process and len(known.at) and known.at[0] < index
         ]
+
+    @cached_property
+    def commits(self) -> Commits:
+        """The commits, one row for each log."""
+        calls = self.history.calls_of.get("commit", [])
+        return commits_of(calls, self.logs, self.processes, self._group_numbers)
+
+    @cached_property
+    def courses(self) -> Courses:
+        """The attempts and ends of each record in each handling group."""
+        return courses_of(self)
 
     # -- the end of the run ----------------------------------------------------------------------------
 

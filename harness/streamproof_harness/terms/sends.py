@@ -35,11 +35,9 @@ def sends_of_records(
     return rows
 
 
-def place_of_sends(ack_place: Ints, record_send: Ints, record_place: Ints) -> Ints:
-    """Where each send stands: as acknowledged, else the first place it was polled from."""
-    place = ack_place.copy()
-    unknown = (record_send >= 0) & (record_place >= 0)
-    unknown &= place[record_send] < 0 if len(place) else False
-    rows, places = record_send[unknown][::-1], record_place[unknown][::-1]
-    place[rows] = places  # in reverse: the first to be polled is written last
-    return place
+def first_of_sends(count: int, record_send: Ints, values: Ints) -> Ints:
+    """For each of `count` sends the value of its first polled record whose value is not -1."""
+    first = np.full(count, -1, np.int64)
+    known = (record_send >= 0) & (values >= 0)
+    first[record_send[known][::-1]] = values[known][::-1]  # the first to be polled is written last
+    return first

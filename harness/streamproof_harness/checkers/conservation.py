@@ -1,0 +1,104 @@
+"""conservation: what was handled does not add up to what was sent."""
+
+import numpy as np
+
+from streamproof_harness.checkers.wording import Words, example, finding
+from streamproof_harness.codes import ABSENT, OK, OP, Array, Ints
+from streamproof_harness.contract import Contract
+from streamproof_harness.terms import Terms
+from streamproof_harness.verdict import Example, Finding
+
+
+def judge(terms: Terms, contract: Contract) -> Finding:
+    """After a complete drain the sums of ``amount`` over handled and over sent roots differ.
+
+    Judged for each group that handles, over the roots sent to topics that it handles; every ok
+    handling counts, with its own ``amount`` or its root's. A root that stands under any id derived
+    from it counts as sent once. What the drain's ``oracle`` says is compared likewise. One anomaly
+    for each group and each line of the oracle. Evidence: roots with an amount.
+    """
+    sent_amount = _amounts(terms)
+    if not bool((sent_amount != ABSENT).any()) and not _oracle(terms):
+        return Finding()
+    groups = sorted(set(terms.handle_group[_handled(terms)].tolist()))
+    if terms.drained_at < 0:
+        return Finding(undecided="nothing was drained completely, so the sums cannot be compared")
+    cases: list[Example] = []
+    evidence = 0
+    for group in groups:
+        if group in terms.drained_groups:
+            roots, case = _compare(terms, group, sent_amount)
+            evidence = max(evidence, roots)
+            cases += [] if case is None else [case]
+    for line in _oracle(terms):
+        if line.get("expected") != line.get("received"):
+            text = (
+                f"the workload's {line.get('name', 'oracle')} expected {line.get('expected')} "
+                f"and received {line.get('received')}"
+            )
+            cases.append(example(terms.drained_at, text=text))
+    evidence = max(evidence, len(_oracle(terms)))
+    return finding(len(cases), range(len(cases)), lambda number: cases[number], evidence)
+
+
+def _oracle(terms: Terms) -> list[dict[str, object]]:
+    notes = [note for note in terms.history.notes_of.get("drained", ()) if isinstance(note.oracle, list)]
+    return [line for note in notes[-1:] for line in note.oracle if isinstance(line, dict)]
+
+
+def _handled(terms: Terms) -> Ints:
+    handles = terms.history.handles
+    return np.flatnonzero((handles.op == OP["handle"]) & (handles.outcome == OK))
+
+
+def _amounts(terms: Terms) -> Ints:
+    """The amount of each send, or of its root where it has none of its own."""
+    sends = terms.history.sends
+    own = sends.amount.dense(len(sends.id))
+    return np.where(own == ABSENT, own[terms.roots], own)
+
+
+def _compare(terms: Terms, group: int, amount: Ints) -> tuple[int, Example | None]:
+    handles, sends = terms.history.handles, terms.history.sends
+    at = _handled(terms)
+    at = at[terms.handle_group[at] == group]
+    send = terms.send_of(handles.id[at])
+    topics = np.unique(handles.topic[at])
+    at, send = at[send >= 0], send[send >= 0]
+    root = terms.roots[send]
+    ours = np.isin(sends.topic[root], topics)
+    at, root = at[ours], root[ours]
+    own = handles.amount[at]
+    gained = np.where(own == ABSENT, amount[root], own)
+    gained = np.where(gained == ABSENT, 0, gained)
+    times = np.bincount(root, minlength=len(sends.id))
+    owed = _owed(terms, group, topics, times > 0)
+    owed = owed[amount[owed] != ABSENT]
+    # Python's integers: sums of amounts may exceed 64 bits.
+    expected, received = sum(amount[owed].tolist()), sum(gained.tolist())
+    if expected == received:
+        return len(owed), None
+    words = Words(terms)
+    text = f"{words.group(group)} handled {received} of {expected} in all"
+    missing = owed[times[owed] == 0]
+    doubled = at[times[root] > 1]
+    events = [terms.drained_at]
+    if len(missing):
+        first = int(missing[0])
+        events.append(int(sends.invoked[first]))
+        text += f": {words.send(first)} was never handled"
+    elif len(doubled):
+        same = at[root == terms.roots[terms.send_of(handles.id[doubled[:1]])[0]]][:2]
+        events += handles.completed[same].tolist()
+        text += f": {words.handled(int(doubled[0]))} was handled {len(same)} times"
+    return len(owed), example(*events, text=text)
+
+
+def _owed(terms: Terms, group: int, topics: Ints, is_handled: Array) -> Ints:
+    """The roots that the group had to handle: sent to its topics, within its range or handled."""
+    sends = terms.history.sends
+    stands = np.flatnonzero(terms.is_effective & np.isin(sends.topic, topics))
+    stands = stands[sends.topic[terms.roots[stands]] == sends.topic[stands]]
+    inside = terms.ranges_of({group}).holds(terms.home[stands], sends.offset[stands])
+    inside &= sends.completed[stands] < terms.drained_at
+    return np.unique(terms.roots[stands[inside | is_handled[terms.roots[stands]]]])
