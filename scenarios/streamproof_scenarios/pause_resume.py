@@ -14,7 +14,7 @@ from streamproof_harness.workloads import workload
     "pause-resume",
     "pausing and resuming loses nothing and skips nothing",
     contract={"base": "at-least-once", "order": "partition"},
-    evidence={"poll-skip": 100, "unseen": 100},
+    evidence={"poll-skip": 10, "unseen": 100},
     parameters={"rate": 1000, "seconds": 2, "users": 100},
 )
 async def pause_resume(run: Run) -> None:

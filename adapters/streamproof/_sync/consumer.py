@@ -539,6 +539,8 @@ class Consumer(Generic[K, V]):
             return
         try:
             self._store(progress, 5.0)
+        except NotAssigned as error:
+            _log.info("progress of %d logs was not stored: %s", len(progress), error)
         except StreamproofError as error:
             _log.warning("progress of %d logs was not stored: %s", len(progress), error)
 

@@ -47,6 +47,7 @@ _log = logging.getLogger("streamproof.kafka")
 _T = TypeVar("_T")
 
 _SLICE_S = 0.1
+_ANSWER_SLICE_S = 0.005
 _ASSIGN_S = 10.0
 """For finding out where to begin in new logs; a rebalance waits for it."""
 
@@ -63,10 +64,6 @@ _UNIMPORTANT = (
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._RESOLVE,
 )
-
-
-class _Answered(Exception):
-    """Raised inside the library's commit callback: makes ``consume`` return at once."""
 
 
 class ConfluentConsumer:
@@ -428,14 +425,14 @@ class ConfluentConsumer:
             version = self._held.version
             try:
                 messages = self.native.consume(1, wait_s)
-            except _Answered:
-                return
             except KafkaException as cause:
                 raise translated(cause, "no commit", self._trouble, definite=False) from cause
             self._kept.keep(self._usable(self._records(messages), version))
             if deadline.is_over:
                 raise _no_answer(deadline.timeout_s)
-            wait_s = min(_SLICE_S, deadline.left_s)
+            # Short, since the callback does not end the wait: an exception raised in it would, but
+            # then the library drops the record that stands behind the answer in its queue.
+            wait_s = min(_ANSWER_SLICE_S, deadline.left_s)
 
     def _on_commit(self, error: KafkaError | None, natives: Sequence[NativePartition]) -> None:
         """The library's callback. Answers to commits that nobody waits for any more are dropped."""
@@ -445,8 +442,6 @@ class ConfluentConsumer:
         self._answer = [(_named(native), native.error or error) for native in natives]
         if error is not None and not natives:
             self._answer = [(partition, error) for partition in self._awaited]
-        if not self._is_rebalancing:
-            raise _Answered
 
     def _raise_refusal(self) -> None:
         for partition, error in self._answer or ():
