@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+
 from streamproof_harness import servers
 from streamproof_harness.servers import Absent, Kind, Server
 

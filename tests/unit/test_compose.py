@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from streamproof_harness.servers.container import IMAGES
 
 FOLDER = Path(__file__).resolve().parents[2] / "compose"

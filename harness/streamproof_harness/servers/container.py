@@ -14,7 +14,13 @@ from streamproof_harness.servers.availability import Container, Kind, ServerErro
 from streamproof_harness.servers.guard import Command, Guard
 from streamproof_harness.servers.kafka_node import SETTINGS as KAFKA_SETTINGS
 from streamproof_harness.servers.ports import LOOPBACK, Ports
-from streamproof_harness.servers.probe import NotReady, probe_amqp, probe_kafka, probe_stream
+from streamproof_harness.servers.probe import (
+    NotReady,
+    probe_amqp,
+    probe_kafka,
+    probe_kafka_coordinators,
+    probe_stream,
+)
 
 IMAGES: dict[Kind, str] = {"kafka": "apache/kafka:4.3.0", "rabbitmq": "rabbitmq:4.2.5"}
 IMAGE_VARIABLES: dict[Kind, str] = {
@@ -203,6 +209,7 @@ class ContainerServer:
     def _probe(self) -> None:
         if self.kind == "kafka":
             probe_kafka(LOOPBACK, self.ports.numbers[0], 2.0)
+            probe_kafka_coordinators(LOOPBACK, self.ports.numbers[0], 2.0)
         else:
             probe_amqp(parse_address(self.url), 2.0)
             probe_stream(LOOPBACK, self.ports.numbers[1], 2.0)

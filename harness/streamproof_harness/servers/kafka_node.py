@@ -10,7 +10,7 @@ from pathlib import Path
 from streamproof_harness.servers.availability import Kind
 from streamproof_harness.servers.guard import Command, Guard
 from streamproof_harness.servers.ports import LOOPBACK, Ports
-from streamproof_harness.servers.probe import probe_kafka
+from streamproof_harness.servers.probe import probe_kafka, probe_kafka_coordinators
 
 # Small enough for a laptop and a test run: internal topics need one replica and few partitions,
 # a group forms without the default wait of 3 s, and a topic exists because somebody created it.
@@ -87,6 +87,7 @@ class KafkaNode:
     def probe(self, timeout_s: float) -> None:
         """Raise :class:`~streamproof_harness.servers.probe.NotReady` unless clients can work."""
         probe_kafka(LOOPBACK, self.ports.numbers[0], timeout_s)
+        probe_kafka_coordinators(LOOPBACK, self.ports.numbers[0], timeout_s)
 
     def _java(self, *arguments: str) -> Command:
         argv: tuple[str, ...] = (self.java, "-server", f"-Xmx{self.heap_mb}m", "-XX:+ExitOnOutOfMemoryError")

@@ -18,7 +18,20 @@ AMQP_PORT = 5672
 KAFKA_METADATA = 3
 # Version 4 is understood by every Kafka from 0.11 on, 4.x included (KIP-896).
 KAFKA_METADATA_VERSION = 4
+KAFKA_FIND_COORDINATOR = 10
+KAFKA_FIND_COORDINATOR_VERSION = 1
+GROUP, TRANSACTION = 0, 1
 STREAM_PEER_PROPERTIES = 17
+
+
+def _table(name: bytes, kind: bytes, value: bytes) -> bytes:
+    """An AMQP field table of one entry."""
+    entry = bytes([len(name)]) + name + kind + value
+    return struct.pack(">i", len(entry)) + entry
+
+
+# With this a refused password is answered by a reason; without it, by silence and then a close.
+CLIENT_PROPERTIES = _table(b"capabilities", b"F", _table(b"authentication_failure_close", b"t", b"\1"))
 
 
 class NotReady(Exception):
@@ -29,12 +42,9 @@ def host_and_port(address: Address, default_port: int) -> tuple[str, int]:
     """The first host of an address."""
     if not address.hosts:
         raise NotReady(f"{address.redacted} names no host")
-    host, colon, port = address.hosts[0].rpartition(":")
-    if not colon:
-        return address.hosts[0], default_port
-    if not port.isdigit():
-        raise NotReady(f"{port!r} is not a port")
-    return host.strip("[]"), int(port)
+    first = address.hosts[0]
+    host, _, port = (first, "", "") if first.endswith("]") else first.rpartition(":")
+    return (host or first).strip("[]"), int(port) if host and port else default_port
 
 
 def probe_kafka(host: str, port: int, timeout_s: float) -> None:
@@ -42,14 +52,10 @@ def probe_kafka(host: str, port: int, timeout_s: float) -> None:
 
     A broker that the controller has not let in yet ("fenced") is not in that list.
     """
-    body = struct.pack(">ib", 0, 0)
-    header = struct.pack(">hhih", KAFKA_METADATA, KAFKA_METADATA_VERSION, 1, -1)
-    with _connection(host, port, timeout_s) as connection:
-        connection.sendall(struct.pack(">i", len(header) + len(body)) + header + body)
-        answer = _Reader(_exactly(connection, struct.unpack(">i", _exactly(connection, 4))[0]))
-    correlation, _throttle_ms, brokers = answer.take(">iii")
-    if correlation != 1:
-        raise NotReady("the answer is not Kafka's")
+    answer = _kafka_answer(
+        (host, port), KAFKA_METADATA, KAFKA_METADATA_VERSION, struct.pack(">ib", 0, 0), timeout_s
+    )
+    _throttle_ms, brokers = answer.take(">ii")
     for _ in range(brokers):
         answer.take(">i")
         answer.string()
@@ -61,6 +67,23 @@ def probe_kafka(host: str, port: int, timeout_s: float) -> None:
         raise NotReady(f"no broker is registered yet (brokers: {brokers}, controller: {controller})")
 
 
+def probe_kafka_coordinators(host: str, port: int, timeout_s: float) -> None:
+    """Ready when groups and transactions have a coordinator (FindCoordinator, version 1).
+
+    The first question makes the broker create its internal topics. Asked here, no client has to wait
+    for them, which librdkafka does for 3 s.
+    """
+    for kind, name in ((GROUP, "group"), (TRANSACTION, "transaction")):
+        key = b"streamproof-ready"
+        body = struct.pack(">h", len(key)) + key + bytes([kind])
+        answer = _kafka_answer(
+            (host, port), KAFKA_FIND_COORDINATOR, KAFKA_FIND_COORDINATOR_VERSION, body, timeout_s
+        )
+        _throttle_ms, code = answer.take(">ih")
+        if code != 0:
+            raise NotReady(f"there is no {name} coordinator yet (error code {code})")
+
+
 def probe_amqp(address: Address, timeout_s: float) -> None:
     """Ready when an AMQP 0-9-1 connection gets as far as ``connection.open-ok``."""
     host, port = host_and_port(address, AMQP_PORT)
@@ -70,7 +93,7 @@ def probe_amqp(address: Address, timeout_s: float) -> None:
     with _connection(host, port, timeout_s) as connection:
         connection.sendall(b"AMQP\0\0\x09\x01")
         _amqp_expect(connection, (10, 10))
-        start_ok = struct.pack(">i", 0) + b"\x05PLAIN" + struct.pack(">i", len(plain)) + plain + b"\x05en_US"
+        start_ok = CLIENT_PROPERTIES + b"\x05PLAIN" + struct.pack(">i", len(plain)) + plain + b"\x05en_US"
         _amqp_send(connection, (10, 11), start_ok)
         _amqp_send(connection, (10, 31), _amqp_expect(connection, (10, 30)))
         _amqp_send(connection, (10, 40), bytes([len(vhost)]) + vhost + b"\0\0")
@@ -88,6 +111,17 @@ def probe_stream(host: str, port: int, timeout_s: float) -> None:
     key, _version, _correlation, code = answer.take(">HHiH")
     if key != STREAM_PEER_PROPERTIES | 0x8000 or code != 1:
         raise NotReady(f"the stream listener answered key {key:#x} with code {code}")
+
+
+def _kafka_answer(place: tuple[str, int], api: int, version: int, body: bytes, timeout_s: float) -> "_Reader":
+    """The body of the answer to one request, header version 1, without a client id."""
+    request = struct.pack(">hhih", api, version, 1, -1) + body
+    with _connection(*place, timeout_s) as connection:
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        answer = _Reader(_exactly(connection, struct.unpack(">i", _exactly(connection, 4))[0]))
+    if answer.take(">i") != (1,):
+        raise NotReady("the answer is not Kafka's")
+    return answer
 
 
 def _amqp_send(connection: socket.socket, method: tuple[int, int], arguments: bytes) -> None:

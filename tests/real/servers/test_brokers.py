@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from streamproof.url import parse_address
 from streamproof_harness import servers
 from streamproof_harness.servers.probe import (

@@ -1,6 +1,7 @@
 """Which way is taken, and what is said when there is none."""
 
 import pytest
+
 from streamproof.errors import Unsupported
 from streamproof_harness import servers
 from streamproof_harness.servers import Absent, Given, ServerAbsent, ServerError

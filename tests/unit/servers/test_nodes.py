@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from streamproof_harness.servers import ServerError
 from streamproof_harness.servers.container import kafka_arguments, rabbitmq_arguments
 from streamproof_harness.servers.java import java_major

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from streamproof_harness.servers import ServerError
 from streamproof_harness.servers.guard import Command, Guard, tail
 
