@@ -12,11 +12,8 @@ from streamproof_harness.scenario import scenario
 from streamproof_harness.workloads import workload
 
 _SETTINGS: dict[str, Any] = {
-    "contract": {
-        "base": "at-least-once",
-        "severity": {"conservation": "forbidden", "commit-too-far": "forbidden"},
-    },
-    "evidence": {"conservation": 20},
+    "contract": "at-least-once",
+    "evidence": {"commit-too-far": 20, "dead-letter-wrong": 20},
     "parameters": {"rate": 200, "seconds": 1, "devices": 20},
     "crashes": True,
 }
