@@ -19,9 +19,10 @@ from streamproof.drivers.kafka_confluent import (
     native_error,
     translated,
 )
+from streamproof.drivers.kafka_errors import MOVING
 from streamproof.drivers.kafka_group import state_word
 from streamproof.drivers.kafka_options import limit, own_topics, topic_settings
-from streamproof.errors import TimedOut, TopicExists
+from streamproof.errors import BackendError, TimedOut, TopicExists, UnknownTopic
 from streamproof.records import (
     AtTime,
     GroupDescription,
@@ -102,7 +103,15 @@ class ConfluentAdmin:
         """Whether the topic has all its partitions, and each a leader."""
         found = self._metadata(name, deadline).topics[name]
         leaders = [partition.leader for partition in found.partitions.values() if partition.error is None]
-        return found.error is None and len(leaders) >= partitions and -1 not in leaders
+        if found.error is not None or len(leaders) < partitions or -1 in leaders:
+            return False
+        # The leaders are named; each says itself when it is ready.
+        logs = [TopicPartition(name, index) for index in range(partitions)]
+        try:
+            self._offsets(logs, _ENDS["beginning"], "read_uncommitted", deadline)
+        except UnknownTopic:
+            return False
+        return True
 
     def delete_topics(self, names: Sequence[str], timeout_s: float) -> None:
         """See the Protocol."""
@@ -211,6 +220,20 @@ class ConfluentAdmin:
         return {**found, **self._offsets(beyond, _ENDS["end"], isolation, deadline)}
 
     def _offsets(
+        self, partitions: list[TopicPartition], spec: Any, isolation: str, deadline: Deadline
+    ) -> dict[TopicPartition, int]:
+        """Asked again while leaders move, within the bound: that is the answer of a moment."""
+        while True:
+            try:
+                return self._offsets_now(partitions, spec, isolation, deadline)
+            except BackendError as error:
+                cause = error.__cause__
+                is_moving = isinstance(cause, KafkaException) and native_error(cause).code() in MOVING
+                if not is_moving or deadline.is_over:
+                    raise
+            time.sleep(_LOOK_S)
+
+    def _offsets_now(
         self, partitions: list[TopicPartition], spec: Any, isolation: str, deadline: Deadline
     ) -> dict[TopicPartition, int]:
         if not partitions:

@@ -134,7 +134,10 @@ MEANINGS: dict[int, Meaning] = {
     68: Meaning("NON_EMPTY_GROUP", BackendError, "close the members of the group first"),
     69: Meaning("GROUP_ID_NOT_FOUND", BackendError, "check the name of the group"),
     73: Meaning("TOPIC_DELETION_DISABLED", Unsupported, "allow it on the broker: delete.topic.enable"),
+    74: Meaning("FENCED_LEADER_EPOCH", Unreachable, _AGAIN),
+    75: Meaning("UNKNOWN_LEADER_EPOCH", Unreachable, _AGAIN),
     76: Meaning("UNSUPPORTED_COMPRESSION_TYPE", Unsupported, "choose another compression", Stored.NEVER),
+    78: Meaning("OFFSET_NOT_AVAILABLE", Unreachable, _AGAIN),
     81: Meaning("GROUP_MAX_SIZE_REACHED", BackendError, "close members, or raise group.max.size"),
     82: Meaning("FENCED_INSTANCE_ID", Fenced, _TAKEN_OVER),
     87: Meaning("INVALID_RECORD", BackendError, "send what the topic accepts (a key, a time)", Stored.NEVER),
@@ -172,6 +175,9 @@ MEANINGS: dict[int, Meaning] = {
     -139: Meaning("_LOG_TRUNCATION", BackendError, "seek: the log was cut off after this offset"),
 }
 """Codes that are not here are a :class:`BackendError`, and unknown for a send."""
+
+MOVING = frozenset({5, 6, 9, 74, 75, 78})
+"""What brokers answer while a log is made or its leader moves, for a moment."""
 
 _UNLISTED = Meaning("", BackendError, "see the cause")
 

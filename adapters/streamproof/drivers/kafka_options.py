@@ -55,6 +55,8 @@ def client_settings(address: Address) -> dict[str, object]:
     """What every client of this URL has in common, credentials included."""
     settings: dict[str, object] = {
         "bootstrap.servers": ",".join(bootstrap_servers(address)),
+        # Else a broker that makes topics of itself would make each that is asked about.
+        "allow.auto.create.topics": False,
         # The first connection to a broker waits for it, too.
         "reconnect.backoff.ms": 10,
         "reconnect.backoff.max.ms": 1000,
@@ -98,7 +100,6 @@ def producer_settings(common: Mapping[str, object], options: ProducerOptions) ->
         "compression.type": options.compression,
         "partitioner": "murmur2_random",
         "message.max.bytes": _MAX_RECORD_BYTES,
-        "allow.auto.create.topics": False,
         # How long a topic that the broker does not know (yet) is waited for.
         "topic.metadata.propagation.max.ms": _REFRESH_MS,
     }
@@ -120,7 +121,6 @@ def consumer_settings(
         # Where to begin is decided here, at assignment: what is left to the client is an error.
         "auto.offset.reset": "error",
         "isolation.level": options.isolation,
-        "allow.auto.create.topics": False,
         "topic.metadata.refresh.interval.ms": _REFRESH_MS,
         "max.poll.interval.ms": _poll_interval_ms(options),
     }
