@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from streamproof_harness.checkers import CHECKS
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {
     "streamproof": ROOT / "adapters/streamproof",
@@ -17,11 +19,14 @@ PACKAGES = {
     "streamproof_scenarios": ROOT / "scenarios/streamproof_scenarios",
 }
 
+# The command line and its demonstrations stand on top of all rooms, though they lie in the harness.
+ON_TOP = ("streamproof_harness.cli", "streamproof_harness.demonstration")
+
 # Below -> what it must never know of.
 NEVER_UP = {
     "streamproof": ("streamproof_harness", "streamproof_scenarios"),
-    "streamproof_harness": ("streamproof_scenarios", "streamproof_harness.cli"),
-    "streamproof_scenarios": ("streamproof_harness.cli",),
+    "streamproof_harness": ("streamproof_scenarios", *ON_TOP),
+    "streamproof_scenarios": ON_TOP,
     "streamproof.core": (
         "streamproof._async",
         "streamproof._sync",
@@ -33,9 +38,6 @@ NEVER_UP = {
     "streamproof.drivers": ("streamproof._async", "streamproof._sync", "streamproof.delivery"),
     "streamproof_harness.checkers": ("streamproof_harness.servers", "streamproof_harness.cli"),
 }
-
-# The command line stands on top of all rooms, though its files lie in the harness.
-ON_TOP = ("streamproof_harness.cli",)
 
 # No I/O, no clock, no randomness: time and chance are passed in.
 NOT_IN_CORE = {
@@ -217,6 +219,22 @@ def test_nothing_is_called_by_a_name_that_says_nothing():
                 words = {word.lower() for word in re.findall(r"[A-Z][a-z]*", node.name)}
                 if FORBIDDEN_NAMES & words:
                     found.append(f"{file.relative_to(ROOT)}:{node.lineno} class {node.name}")
+    assert found == []
+
+
+def test_every_check_stands_in_the_file_of_its_name():
+    found = [
+        f"{name} is judged by {check.judge.__module__}"
+        for name, check in CHECKS.items()
+        if check.judge.__module__
+        != f"streamproof_harness.checkers.{name.removeprefix('internal-').replace('-', '_')}"
+    ]
+    judged = {check.judge.__module__ for check in CHECKS.values()}
+    for module, file in modules():
+        if within(module, "streamproof_harness.checkers") and "\ndef judge(" in file.read_text(
+            encoding="utf-8"
+        ):
+            found += [f"{module} judges, but is no check of CHECKS"] if module not in judged else []
     assert found == []
 
 
