@@ -35,6 +35,9 @@ class Capabilities:
     """Sends and offsets can be committed together or not at all."""
     has_idempotence: bool
     """The client's own retries cannot double a record."""
+    has_one_order: bool = True
+    """All groups see the records of a log in one and the same order, also those of different
+    producers. Without it, each group sees those of each producer in the order they were sent."""
     has_timestamps: bool = True
     has_headers: bool = True
 

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, ClassVar
 
 from streamproof import (
+    AsyncAdmin,
     AsyncBus,
     AsyncConsumer,
     AsyncProducer,
@@ -89,14 +90,18 @@ class AsyncStage(LoopOwner):
         bus, topics = cls.bus, cls._topics
         del cls.bus
         try:
-            admin = await bus.admin()
-            for topic in topics:
-                try:
-                    await admin.delete_topics(topic)
-                except StreamproofError:
-                    continue  # a case deleted it, or the backend is gone: no verdict hangs on it
+            await cls._delete(await bus.admin(), topics)
         finally:
             await bus.close()
+
+    @classmethod
+    async def _delete(cls, admin: AsyncAdmin, topics: Sequence[str]) -> None:
+        """Delete them all at once, or, should that fail, those that can be."""
+        try:
+            await admin.delete_topics(*topics)
+        except StreamproofError:
+            for topic in topics if len(topics) > 1 else ():
+                await cls._delete(admin, [topic])
 
     # -- making things -------------------------------------------------------------------------
 

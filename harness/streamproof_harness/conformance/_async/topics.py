@@ -55,6 +55,7 @@ class AsyncTopics(AsyncStage):
         topic = await self.topic()
         await self.send(topic, b"v")
         await admin.delete_topics(topic)
+        self._topics.remove(topic)
         assert topic not in await admin.list_topics()
         with pytest.raises(UnknownTopic):
             await admin.describe_topic(topic)
@@ -119,7 +120,8 @@ class AsyncTopics(AsyncStage):
         assert group in await admin.list_groups()
         description = await admin.describe_group(group)
         assert description.name == group
-        assert (description.generation is not None) == self.can.has_generations
+        if not self.can.has_generations:
+            assert description.generation is None
         held = sorted(log for member in description.members for log in member.partitions)
         assert held == logs_of(topic, 2)
         assert len({member.member_id for member in description.members}) == 2

@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, ClassVar
 
 from streamproof import (
+    Admin,
     Bus,
     Capabilities,
     Consumer,
@@ -91,14 +92,18 @@ class Stage(LoopOwner):
         bus, topics = cls.bus, cls._topics
         del cls.bus
         try:
-            admin = bus.admin()
-            for topic in topics:
-                try:
-                    admin.delete_topics(topic)
-                except StreamproofError:
-                    continue  # a case deleted it, or the backend is gone: no verdict hangs on it
+            cls._delete(bus.admin(), topics)
         finally:
             bus.close()
+
+    @classmethod
+    def _delete(cls, admin: Admin, topics: Sequence[str]) -> None:
+        """Delete them all at once, or, should that fail, those that can be."""
+        try:
+            admin.delete_topics(*topics)
+        except StreamproofError:
+            for topic in topics if len(topics) > 1 else ():
+                cls._delete(admin, [topic])
 
     # -- making things -------------------------------------------------------------------------
 

@@ -57,6 +57,7 @@ class Topics(Stage):
         topic = self.topic()
         self.send(topic, b"v")
         admin.delete_topics(topic)
+        self._topics.remove(topic)
         assert topic not in admin.list_topics()
         with pytest.raises(UnknownTopic):
             admin.describe_topic(topic)
@@ -121,7 +122,8 @@ class Topics(Stage):
         assert group in admin.list_groups()
         description = admin.describe_group(group)
         assert description.name == group
-        assert (description.generation is not None) == self.can.has_generations
+        if not self.can.has_generations:
+            assert description.generation is None
         held = sorted(log for member in description.members for log in member.partitions)
         assert held == logs_of(topic, 2)
         assert len({member.member_id for member in description.members}) == 2
