@@ -13,7 +13,7 @@ from streamproof_harness.workloads import workload
 
 _SETTINGS: dict[str, Any] = {
     "contract": "at-least-once",
-    "evidence": {"commit-too-far": 20, "dead-letter-wrong": 20},
+    "evidence": {"dead-letter-wrong": 20},
     "parameters": {"rate": 200, "seconds": 1, "devices": 20},
     "crashes": True,
 }
