@@ -12,10 +12,11 @@ from streamproof_harness.verdict import Example, Finding
 def judge(terms: Terms, contract: Contract) -> Finding:
     """After a complete drain the sums of ``amount`` over handled and over sent roots differ.
 
-    Judged for each group that handles, over the roots sent to topics that it handles; every ok
-    handling counts, with its own ``amount`` or its root's. A root that stands under any id derived
-    from it counts as sent once. What the drain's ``oracle`` says is compared likewise. One anomaly
-    for each group and each line of the oracle. Evidence: roots with an amount.
+    Judged for each group that handles, over the roots sent to topics that it handles. Each root
+    counts once: as sent if it or a copy of it in its topic stands, with its ``amount``; as handled
+    with the ``amount`` of its first ok handling, or its own. (That an effect was applied twice is
+    `duplicate-effect`.) What the drain's ``oracle`` says is compared likewise. One anomaly for each
+    group and each line of the oracle. Evidence: roots with an amount.
     """
     sent_amount = _amounts(terms)
     if not bool((sent_amount != ABSENT).any()) and not _oracle(terms):
@@ -68,29 +69,32 @@ def _compare(terms: Terms, group: int, amount: Ints) -> tuple[int, Example | Non
     root = terms.roots[send]
     ours = np.isin(sends.topic[root], topics)
     at, root = at[ours], root[ours]
+    by_end = np.argsort(handles.completed[at], kind="stable")
+    handled, first = np.unique(root[by_end], return_index=True)
+    at = at[by_end][first]
     own = handles.amount[at]
-    gained = np.where(own == ABSENT, amount[root], own)
-    gained = np.where(gained == ABSENT, 0, gained)
-    times = np.bincount(root, minlength=len(sends.id))
-    owed = _owed(terms, group, topics, times > 0)
+    gained = np.where(own == ABSENT, amount[handled], own)
+    is_handled = np.zeros(len(sends.id), np.bool_)
+    is_handled[handled] = True
+    owed = _owed(terms, group, topics, is_handled)
     owed = owed[amount[owed] != ABSENT]
     # Python's integers: sums of amounts may exceed 64 bits.
-    expected, received = sum(amount[owed].tolist()), sum(gained.tolist())
+    expected = sum(amount[owed].tolist())
+    received = sum(gained[gained != ABSENT].tolist())
     if expected == received:
         return len(owed), None
     words = Words(terms)
     text = f"{words.group(group)} handled {received} of {expected} in all"
-    missing = owed[times[owed] == 0]
-    doubled = at[times[root] > 1]
     events = [terms.drained_at]
+    missing = owed[~is_handled[owed]]
+    changed = np.flatnonzero(gained != amount[handled])
     if len(missing):
-        first = int(missing[0])
-        events.append(int(sends.invoked[first]))
-        text += f": {words.send(first)} was never handled"
-    elif len(doubled):
-        same = at[root == terms.roots[terms.send_of(handles.id[doubled[:1]])[0]]][:2]
-        events += handles.completed[same].tolist()
-        text += f": {words.handled(int(doubled[0]))} was handled {len(same)} times"
+        events.append(int(sends.invoked[missing[0]]))
+        text += f": {words.send(int(missing[0]))} was never handled"
+    elif len(changed):
+        row = int(changed[0])
+        events += [int(handles.completed[at[row]]), int(sends.invoked[handled[row]])]
+        text += f": {words.send(int(handled[row]))} was handled with another amount than it was sent with"
     return len(owed), example(*events, text=text)
 
 

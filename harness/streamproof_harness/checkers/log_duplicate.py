@@ -19,7 +19,9 @@ def judge(terms: Terms, contract: Contract) -> Finding:
     records = terms.history.records
     polled = np.flatnonzero(terms.counts & (terms.record_place >= 0))
     send = terms.record_send[polled]
-    elsewhere = (send < 0) | (terms.send_place[send] != terms.record_place[polled])
+    elsewhere = send < 0
+    sent = np.flatnonzero(~elsewhere)
+    elsewhere[sent] = terms.send_place[send[sent]] != terms.record_place[polled[sent]]
     # The few that are not where their send stands, or have none, are looked at one by one.
     first: dict[tuple[int, int], _Seen] = {}
     twice: dict[tuple[int, int], tuple[_Seen, _Seen]] = {}

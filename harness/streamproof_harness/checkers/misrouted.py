@@ -52,9 +52,9 @@ def _keyed_sends(terms: Terms) -> Ints:
     changed = [terms.logs.topic_number[topic] for topic, known in counts.items() if len(known) > 1]
     if changed:
         keyed &= ~np.isin(sends.topic, changed)
-    at: Ints = np.flatnonzero(keyed)
-    at = at[terms.logs.topic_of(terms.home[at]) == sends.topic[at]]
-    return at
+    at = np.flatnonzero(keyed)
+    in_topic: Ints = at[terms.logs.topic_of(terms.home[at]) == sends.topic[at]]
+    return in_topic
 
 
 def _split_keys(terms: Terms, keyed: Ints) -> list[tuple[int, int]]:

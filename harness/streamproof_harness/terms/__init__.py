@@ -18,7 +18,7 @@ from streamproof_harness.terms.commits import Commits, commits_of
 from streamproof_harness.terms.excuses import Excuses, fault_spans
 from streamproof_harness.terms.positions import Logs, Places
 from streamproof_harness.terms.ranges import Ranges, Reader
-from streamproof_harness.terms.readers import readers_of
+from streamproof_harness.terms.readers import polled_by, readers_of
 from streamproof_harness.terms.roots import moved_records, parents_of, roots_of
 from streamproof_harness.terms.sends import first_of_sends, rows_of_ids, sends_of_records
 from streamproof_harness.terms.sessions import Reading, Sessions, reading_of, session_ends, sessions_of
@@ -304,7 +304,10 @@ class Terms:
     def _session_ends(self) -> tuple[list[SessionEnd], list[tuple[int, int]]]:
         stands = transactions.stands(self.txn_states)
         uncommitted = {name for name, number in self.txn_numbers.items() if not stands[number]}
-        return session_ends(self.history, self.logs, self.assignments, uncommitted, self.processes)
+        first_polled = {reader: int(at[0]) for reader, (at, _) in self.polled_by.items()}
+        return session_ends(
+            self.history, self.logs, self.assignments, first_polled, uncommitted, self.processes
+        )
 
     @cached_property
     def sessions(self) -> Sessions:
@@ -323,6 +326,11 @@ class Terms:
             self.counts,
             self.logs.count,
         )
+
+    @cached_property
+    def polled_by(self) -> dict[tuple[int, int], tuple[Ints, Ints]]:
+        """What each process polled of each log: when the polls completed, and the offsets (-1: unknown)."""
+        return polled_by(self)
 
     @cached_property
     def readers(self) -> dict[tuple[int, int], Reader]:
@@ -372,9 +380,9 @@ class Terms:
             pairs = np.unique(process * np.int64(len(self.groups)) + group)
             for pair in pairs.tolist():
                 groups.setdefault(pair // len(self.groups), set()).add(pair % len(self.groups))
-        for op in ("open", "assign", "revoke", "lost"):
-            for note in self.history.notes_of.get(op, ()):
-                groups.setdefault(self.processes[note.process], set()).add(self.group_of(note))
+        for event in [*self.history.notes, *(call.invoked for call in self.history.rare_calls)]:
+            if event.op in ("assign", "revoke", "lost") or isinstance(event.group, str):
+                groups.setdefault(self.processes[event.process], set()).add(self.group_of(event))
         return groups
 
     @cached_property
@@ -411,9 +419,7 @@ class Terms:
                 if holder == process and any(start < index <= stop for start, stop in spans)
             ]
         return [
-            log
-            for (reader, log), known in self.readers.items()
-            if reader == process and len(known.at) and known.at[0] < index
+            log for (reader, log), (at, _) in self.polled_by.items() if reader == process and at[0] < index
         ]
 
     @cached_property

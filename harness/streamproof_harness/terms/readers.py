@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamproof_harness.codes import FAIL
+from streamproof_harness.codes import FAIL, Ints
 from streamproof_harness.terms.ranges import Reader
 
 if TYPE_CHECKING:
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
 
 def readers_of(terms: Terms) -> dict[tuple[int, int], Reader]:
     """Every pair of a process and a log that it reads, with what is known of its reading."""
-    readers: dict[tuple[int, int], Reader] = {}
-    _add_polled(terms, readers)
+    readers = {
+        reader: Reader(at=at[offset >= 0], offset=offset[offset >= 0])
+        for reader, (at, offset) in terms.polled_by.items()
+    }
     for pair in terms.assignments.spans:
         readers.setdefault(pair, Reader())
     _add_unassigned(terms, readers)
@@ -40,24 +43,23 @@ def readers_of(terms: Terms) -> dict[tuple[int, int], Reader]:
     return readers
 
 
-def _add_polled(terms: Terms, readers: dict[tuple[int, int], Reader]) -> None:
-    """Readers by what they polled; only they can have a range that begins at a polled offset."""
+def polled_by(terms: Terms) -> dict[tuple[int, int], tuple[Ints, Ints]]:
+    """What each process polled of each log, as it came: completions of the polls, and offsets."""
     history = terms.history
     count = terms.logs.count
     pair = history.polls.process[history.records.poll] * np.int64(count) + terms.record_log
     if len(pair) and pair.max() < 2**16:
-        pair = pair.astype(np.uint16)
+        pair = pair.astype(np.uint16)  # so that numpy sorts by radix, in linear time
     order = np.argsort(pair, kind="stable")
-    ranked = pair[order]
-    cuts = np.flatnonzero(np.diff(ranked.astype(np.int64), prepend=-1, append=-1))
-    for start, stop in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+    ranked = pair[order].astype(np.int64)
+    polled: dict[tuple[int, int], tuple[Ints, Ints]] = {}
+    cuts = np.flatnonzero(np.diff(ranked, prepend=-1, append=-1)).tolist()
+    for start, stop in pairwise(cuts):
         rows = order[start:stop]
-        rows = rows[history.records.offset[rows] >= 0]
         process, log = divmod(int(ranked[start]), count)
-        readers[process, log] = Reader(
-            at=history.polls.completed[history.records.poll[rows]],
-            offset=history.records.offset[rows],
-        )
+        at = history.polls.completed[history.records.poll[rows]]
+        polled[process, log] = at, history.records.offset[rows]
+    return polled
 
 
 def _add_unassigned(terms: Terms, readers: dict[tuple[int, int], Reader]) -> None:

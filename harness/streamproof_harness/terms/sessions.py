@@ -7,6 +7,7 @@ knows whether it has had its effect.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -53,14 +54,25 @@ class Reading:
 
 
 def session_ends(
-    history: History, logs: Logs, assignments: Assignments, uncommitted: set[str], numbers: dict[str, int]
+    history: History,
+    logs: Logs,
+    assignments: Assignments,
+    first_polled: dict[tuple[int, int], int],
+    uncommitted: set[str],
+    numbers: dict[str, int],
 ) -> tuple[list[SessionEnd], list[tuple[int, int]]]:
     """All ends: of one log (those of assignments included), and of all logs of a process.
 
-    `uncommitted`: the transactions that did not commit; `numbers`: those of the processes. The
-    second list holds pairs of process and event index.
+    `first_polled`: for each process and log when the first poll of it completed; `uncommitted`: the
+    transactions that did not commit; `numbers`: those of the processes. The second list holds pairs
+    of process and event index.
     """
     ends = list(assignments.ends)
+    for (process, log), polled_at in first_polled.items():
+        # Read without any assignment so far: the first one that does not name it ends that.
+        at, named = assignments.first.get(process, (-1, frozenset()))
+        if polled_at < at and log not in named:
+            ends.append(SessionEnd(process, log, at))
     for call in history.calls_of.get("seek", ()):
         if call.outcome != FAIL:
             process = numbers[call.invoked.process]
@@ -164,8 +176,8 @@ def reading_of(
     continues[1:] = pair[1:] == pair[:-1]
     poll = records.poll[rows]
     session = np.zeros(len(rows), np.int64)
-    starts = np.flatnonzero(~continues)
-    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
+    bounds = [*np.flatnonzero(~continues).tolist(), len(rows)]
+    for start, stop in pairwise(bounds):
         process, number = divmod(int(pair[start]), count_of_logs)
         ends = sessions.ends(process, number)
         if not len(ends):
