@@ -13,7 +13,8 @@ Two members never have one log in one tenure. A member that lags behind the log,
 or lost its connection, can believe in a tenure that is over; what keeps its hands off is the
 fence of the backend (for RabbitMQ: single active consumer), not this protocol.
 
-``generation`` rises by one with every event that changes an owner. Pure: no I/O, no clock.
+``generation`` rises by one with every event that changes who is a member, who reads what, or an
+owner. Pure: no I/O, no clock.
 """
 
 from typing import NamedTuple
@@ -165,20 +166,21 @@ class GroupState:
             {name: frozenset(member.topics) for name, member in self.members.items()}, counts, former
         )
         self.targets = {log: name for name, logs in assigned.items() for log in logs}
+        self.generation += 1
         self._settle()
 
     def _release(self, member: str, logs: list[tuple[TopicPartition, int]]) -> None:
-        for log, since in logs:
-            if self.owners.get(log) == Tenure(member, since):
+        ended = {log for log, since in logs if self.owners.get(log) == Tenure(member, since)}
+        if ended:
+            for log in ended:
                 del self.owners[log]
-        self._settle()
+            self.generation += 1
+            self._settle()
 
     def _settle(self) -> None:
         """Take logs from members that are out, and give those without an owner to their target."""
         for log in [log for log, tenure in self.owners.items() if tenure.member not in self.members]:
             del self.owners[log]
-        free = [log for log in self.targets if log not in self.owners]
-        if free:
-            self.generation += 1
-            for log in free:
-                self.owners[log] = Tenure(self.targets[log], self.generation)
+        for log, member in self.targets.items():
+            if log not in self.owners:
+                self.owners[log] = Tenure(member, self.generation)

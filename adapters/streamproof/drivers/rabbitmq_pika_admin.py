@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 
+from streamproof.core.membership import GroupState
 from streamproof.drivers.rabbitmq_commands import Procedure, T
 from streamproof.drivers.rabbitmq_descriptions import (
     dead_group,
@@ -64,10 +65,11 @@ class PikaAdmin:
         known = set(self._definitions.catalogue.groups())
         found: list[GroupDescription] = []
         for name in names:
-            state = None
             if name in known:
                 state = self._run(read_group(name), left_s(deadline_s), f"describing group {name!r}")
-            found.append(dead_group(name) if state is None else describe_group(name, state))
+                found.append(describe_group(name, state or GroupState()))
+            else:
+                found.append(dead_group(name))
         return found
 
     def delete_records(self, before: Mapping[TopicPartition, int], timeout_s: float) -> None:

@@ -55,7 +55,7 @@ class Channel:
     def close(self) -> None:
         """Close it: what was delivered and not acknowledged goes back, in its place and order."""
         self._is_closing = True
-        self.connection.scanner.deliveries.pop(self.number, None)
+        self._deafen()
         if self._channel is not None and self._channel.is_open:
             self._channel.close()
         elif self._channel is None or self._channel.is_closed:
@@ -74,9 +74,15 @@ class Channel:
         """The channel is open."""
 
     def _closed(self, _: Any, reason: BaseException) -> None:
+        self._deafen()
+        # From here on the number may be another channel's.
+        self.number = 0
+        self._end(None if self._is_closing else channel_error(reason, self.doing))
+
+    def _deafen(self) -> None:
+        """Take in nothing more."""
         self.connection.scanner.deliveries.pop(self.number, None)
         self.connection.scanner.confirms.pop(self.number, None)
-        self._end(None if self._is_closing else channel_error(reason, self.doing))
 
     def _end(self, error: StreamproofError | None) -> None:
         told, self._on_end = self._on_end, None
@@ -124,7 +130,7 @@ class ReadingChannel(Channel):
         was delivered and not acknowledged goes back, in order. ``then`` is called at the end,
         however that comes."""
         self._on_end = lambda _: then()
-        self.connection.scanner.deliveries.pop(self.number, None)
+        self._deafen()
         if self.is_open and not self._missing and not self._places:
             self._channel.basic_cancel(self._tag, callback=lambda _: self.close())
         else:

@@ -212,7 +212,7 @@ class PikaGroupConsumer:
             self._listener.on_lost(self._generation or None, [log.log for _, log in gone])
         if changes.revoked:
             self._revoke(changes)
-        if changes.assigned or changes.is_first:
+        if self._fetching.member.is_in:
             self._assign(changes)
 
     def _revoke(self, changes: Changes) -> None:

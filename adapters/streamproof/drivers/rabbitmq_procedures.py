@@ -186,9 +186,6 @@ def _open_group(
             "read; pass start='latest', or create the topic with the log switched on"
         )
     yield Put(META, encode(GroupOpening(group, topic.id)))
-    control = control_of(group)
-    yield DeclareQueue(control, stream_arguments())
-    yield Put(control, b"", GENESIS)
     arguments = group_queue_arguments(version, topic.replication)
     for partition in range(topic.partitions):
         queue = group_queue_of(topic.name, topic.id, partition, group)
@@ -265,9 +262,12 @@ def _cut(stream: str, begin: int, mark: bytes) -> Procedure[tuple[int, dict[str,
 
 
 def enter_group(group: str, inbox: str) -> Procedure[int]:
-    """Declare a member's inbox; the offset near the end of its group's log."""
+    """Declare a member's inbox and its group's log; the offset near the end of that."""
+    control = control_of(group)
     yield DeclareQueue(inbox, is_exclusive=True)
-    last = yield from last_offset(control_of(group))
+    yield DeclareQueue(control, stream_arguments())
+    yield Put(control, b"", GENESIS)
+    last = yield from last_offset(control)
     return last
 
 
