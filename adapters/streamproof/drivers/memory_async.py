@@ -137,11 +137,11 @@ class _Alarm:
         future = self._future
         if future is None:
             return
-        if threading.get_ident() == self._thread:
-            _resolve(future)
-            return
         with suppress(RuntimeError):  # that loop is closed: nobody waits there any more
-            future.get_loop().call_soon_threadsafe(_resolve, future)
+            if threading.get_ident() == self._thread:
+                _resolve(future)
+            else:
+                future.get_loop().call_soon_threadsafe(_resolve, future)
 
     async def wait(self, timeout_s: float) -> None:
         """Until it rings, or the time passes."""
