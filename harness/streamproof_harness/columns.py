@@ -20,10 +20,16 @@ from streamproof_harness.tables import Handles, Polls, RareCall, Records, Sends,
 
 
 class History:
-    """A whole history in columns. `line_of(n)` reads line n (0: the header) of the input again."""
+    """A whole history in columns. `line_of(n)` reads line n (0: the header) of the input again.
 
-    def __init__(self, header: Header, parts: Sequence[Part], line_of: Callable[[int], bytes]) -> None:
+    `size`: bytes of the input.
+    """
+
+    def __init__(
+        self, header: Header, parts: Sequence[Part], line_of: Callable[[int], bytes], size: int = 0
+    ) -> None:
         self.header = header
+        self.size = size
         self.line_of = line_of
         join = Join(parts)
         self.events = join.events

@@ -5,14 +5,17 @@ caller's code: it answers, and ends.
 """
 
 import contextlib
+import mmap
 import os
 import pickle
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+_ALIGNMENT: Final = 64
 
 
 def can_fork() -> bool:
@@ -23,10 +26,12 @@ def can_fork() -> bool:
 class Child:
     """A forked child that computes `work`; leaving the block ends it, whatever happened.
 
-    Arrays in the answer travel as raw bytes beside the pickle, without being copied into it.
+    Arrays in the answer come back in memory that both share, if they fit into `shared_bytes` (of
+    which only what is used costs anything), else through the pipe that brings the rest.
     """
 
-    def __init__(self, work: Callable[[], Any]) -> None:
+    def __init__(self, work: Callable[[], Any], shared_bytes: int = 0) -> None:
+        self._shared = mmap.mmap(-1, shared_bytes) if shared_bytes else None
         reading, writing = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -36,7 +41,7 @@ class Child:
             self._pid = os.fork()
         if self._pid == 0:
             os.close(reading)
-            _answer_and_exit(work, writing)
+            _answer_and_exit(work, writing, self._shared)
         os.close(writing)
         self._pipe = os.fdopen(reading, "rb", buffering=0)
 
@@ -52,11 +57,18 @@ class Child:
     def result(self) -> Any:
         """The answer, or None if the child failed; then the parent does the work itself."""
         try:
-            sizes = pickle.loads(self._exactly(int.from_bytes(self._exactly(8), "little")))
-            buffers = [self._exactly(size) for size in sizes[1:]]
-            return pickle.loads(self._exactly(sizes[0]), buffers=buffers)
+            content_size, is_shared, *sizes = pickle.loads(self._exactly(self._number()))
+            if is_shared and self._shared is not None:
+                view = memoryview(self._shared)
+                buffers: Sequence[Any] = [view[start : start + size] for start, size in _placed(sizes)]
+            else:
+                buffers = [self._exactly(size) for size in sizes]
+            return pickle.loads(self._exactly(content_size), buffers=buffers)
         except EOFError:
             return None
+
+    def _number(self) -> int:
+        return int.from_bytes(self._exactly(8), "little")
 
     def _exactly(self, size: int) -> bytearray:
         content = bytearray(size)
@@ -69,15 +81,30 @@ class Child:
         return content
 
 
-def _answer_and_exit(work: Callable[[], Any], descriptor: int) -> None:
+def _placed(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Where each buffer stands in the shared memory: start and size."""
+    places, start = [], 0
+    for size in sizes:
+        places.append((start, size))
+        start += -(-size // _ALIGNMENT) * _ALIGNMENT
+    return places
+
+
+def _answer_and_exit(work: Callable[[], Any], descriptor: int, shared: mmap.mmap | None) -> None:
     status = 1
     try:
         buffers: list[pickle.PickleBuffer] = []
         content = pickle.dumps(work(), protocol=5, buffer_callback=buffers.append)
-        raw = [buffer.raw() for buffer in buffers]
-        sizes = pickle.dumps([len(content), *(view.nbytes for view in raw)])
-        pieces: list[bytes | memoryview] = [len(sizes).to_bytes(8, "little"), sizes, *raw, content]
-        for piece in pieces:
+        raw: list[bytes | memoryview] = [buffer.raw() for buffer in buffers]
+        sizes = [len(view) for view in raw]
+        places = _placed(sizes)
+        is_shared = shared is not None and (not places or sum(places[-1]) <= len(shared))
+        if is_shared and shared is not None:
+            for view, (start, size) in zip(raw, places, strict=True):
+                shared[start : start + size] = view
+            raw = []
+        head = pickle.dumps([len(content), is_shared, *sizes])
+        for piece in (len(head).to_bytes(8, "little"), head, *raw, content):
             view = memoryview(piece)
             while view:
                 view = view[os.write(descriptor, view) :]

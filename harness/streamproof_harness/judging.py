@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from streamproof_harness.checkers import CHECKS, Check
 from streamproof_harness.columns import History
@@ -11,7 +11,7 @@ from streamproof_harness.loading import load
 from streamproof_harness.terms import Terms
 from streamproof_harness.verdict import CheckVerdict, Finding, HistoryVerdict
 
-NOT_YET = "not implemented in this version"
+NOT_YET: Final = "not implemented in this version"
 
 
 def judge(
@@ -23,33 +23,39 @@ def judge(
     """Judge a history: a file (plain or gzipped), or its bytes.
 
     `contract`: a contract, its fields, the name of a base or a JSON file; None: the one in the
-    header, and without one at-least-once. Raises HistoryError for input that cannot be judged.
+    header, and without one at-least-once. `processes` (1 or 2) decode it; None decides by size. Raises
+    HistoryError for input that cannot be judged.
     """
     chosen = None if contract is None else contract_of(contract)
     history = load(source, processes=processes)
     return judge_history(history, chosen or contract_of(history.header.contract))
 
 
-def judge_history(history: History, contract: Contract) -> HistoryVerdict:
+def judge_history(history: History, contract: Contract, *, processes: int | None = None) -> HistoryVerdict:
     """The verdict of a decoded history: every row of the table, in its order."""
     terms = Terms(history)
-    rows = {name: _row(name, CHECKS.get(name), terms, contract) for name in ANOMALIES}
+    capabilities = history.header.capabilities
+    lacking = {name: _lacking(CHECKS.get(name), capabilities) for name in ANOMALIES}
+    rows = {
+        name: _set_aside(name, lacking[name], contract)
+        if lacking[name]
+        else _weigh(name, run(CHECKS[name], terms, contract), contract)
+        for name in ANOMALIES
+    }
     return HistoryVerdict(history.events, contract.title, rows)
 
 
-def _row(name: str, check: Check | None, terms: Terms, contract: Contract) -> CheckVerdict:
-    lacking = _lacking(check, terms.history.header.capabilities)
-    if check is None or lacking:
-        severity: Severity = "forbidden" if contract.forbids_by_name(name) else "allowed"
-        return CheckVerdict("unknown", severity, 0, (), note=lacking, is_lacking=True)
-    return _weigh(name, run(check, terms, contract), contract)
-
-
 def _lacking(check: Check | None, capabilities: Mapping[str, Any]) -> str:
+    """Why a check cannot be run, or nothing."""
     if check is None:
         return NOT_YET
     missing = [name for name in check.needs if capabilities.get(name) is False]
     return f"needs {' and '.join(missing)}, which the backend does not have" if missing else ""
+
+
+def _set_aside(name: str, reason: str, contract: Contract) -> CheckVerdict:
+    severity: Severity = "forbidden" if contract.forbids_by_name(name) else "allowed"
+    return CheckVerdict("unknown", severity, 0, (), note=reason, is_lacking=True)
 
 
 def run(check: Check, terms: Terms, contract: Contract) -> Finding:

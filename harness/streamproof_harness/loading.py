@@ -34,10 +34,13 @@ def load(source: Path | str | bytes, *, processes: int | None = None) -> History
     if end_of_header == 0:
         raise HistoryError("no history: the file is empty", line=1)
     header = decode_header(content[:end_of_header])
-    if processes is None:
-        processes = 2 if len(content) >= FORK_BYTES and can_fork() else 1
-    parts = _decode(content, end_of_header, processes)
-    return History(header, parts, _line_reader(content))
+    parts = _decode(content, end_of_header, processes or processes_for(len(content)))
+    return History(header, parts, _line_reader(content), len(content))
+
+
+def processes_for(size: int) -> int:
+    """How many processes to decode or judge a history of `size` bytes with: 1 or 2."""
+    return 2 if size >= FORK_BYTES and can_fork() else 1
 
 
 def _open(source: Path | str | bytes) -> Content:
@@ -73,7 +76,8 @@ def _decode(content: Content, start: int, processes: int) -> list[Part]:
     middle = content.find(b"\n", start + (len(content) - start) // 2) + 1
     if processes < 2 or not middle:
         return [_decode_range(content, start, len(content), 0)]
-    with Child(lambda: _decode_range(content, middle, len(content), None)) as child:
+    # Columns take less room than the text they come from.
+    with Child(lambda: _decode_range(content, middle, len(content), None), len(content)) as child:
         first = _decode_range(content, start, middle, 0)
         second: Part | None = child.result()
     if second is None:  # the child died: its half is decoded here

@@ -270,9 +270,14 @@ class Piece:
         """A column with rows of its own: most histories do not have most of these fields."""
         if _is_absent(values):
             return
-        rows = numbers([row for row, v in enumerate(values, self._sends_before) if isinstance(v, int)])
+        before = self._sends_before
+        try:
+            column, rows = numbers(values), np.arange(before, before + len(values))
+        except struct.error:  # some have it and some do not
+            column = numbers([value for value in values if isinstance(value, int)])
+            rows = numbers([row for row, value in enumerate(values, before) if isinstance(value, int)])
         if len(rows):
-            self._add_bounded(name, numbers([v for v in values if isinstance(v, int)]), least)
+            self._add_bounded(name, column, least)
             self.columns[f"{name}.rows"] = rows
 
 
@@ -295,7 +300,10 @@ def calls_of(events: list[Traffic], kinds: Array) -> Ints:
 
 def interned(values: list[Any], table: Interned) -> Array:
     """Names as numbers."""
-    return np.array([table[value] for value in values], np.int32)
+    known = [table[value] for value in values]
+    if len(table) <= 256:  # the usual case, and the fastest way
+        return np.frombuffer(bytes(known), np.uint8).astype(np.int32)
+    return np.array(known, np.int32)
 
 
 def _hashes(values: list[Any]) -> Ints:

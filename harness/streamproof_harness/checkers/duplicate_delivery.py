@@ -46,11 +46,12 @@ def repeated(terms: Terms, rows: Ints) -> tuple[Ints, Ints]:
     """
     records = terms.history.records
     send, group = terms.record_send[rows], terms.record_group[rows]
-    groups, lane = np.unique(group, return_inverse=True)
+    is_used = np.bincount(group, minlength=len(terms.groups)) > 0
+    lane_of = np.cumsum(is_used) - 1
     count = len(terms.history.sends.id)
     suspects = rows
-    if len(groups) * count <= 4 * len(rows) + (1 << 20):
-        cell = lane * np.int64(count) + send
+    if np.count_nonzero(is_used) * count <= 4 * len(rows) + (1 << 20):
+        cell = lane_of[group] * count + send
         times = np.bincount(cell[send >= 0], minlength=1)
         several = send < 0
         several[~several] = times[cell[~several]] > 1

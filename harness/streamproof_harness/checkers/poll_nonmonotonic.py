@@ -1,5 +1,7 @@
 """poll-nonmonotonic and internal-poll-nonmonotonic: a reader goes back without having been told to."""
 
+import numpy as np
+
 from streamproof_harness.checkers.neighbours import neighbours
 from streamproof_harness.checkers.wording import Words, example, found
 from streamproof_harness.contract import Contract
@@ -22,8 +24,8 @@ def judge_internal(terms: Terms, contract: Contract) -> Finding:
 
 def _judge(terms: Terms, *, is_internal: bool) -> Finding:
     history, reading = terms.history, terms.reading
-    pairs = neighbours(terms, is_internal=is_internal)
-    back = pairs[reading.place[pairs] <= reading.place[pairs - 1]]
+    compared = neighbours(terms, is_internal=is_internal)
+    back = np.flatnonzero(compared & (reading.step <= 0))
     words = Words(terms)
 
     def show(pair: int) -> Example:
@@ -35,4 +37,4 @@ def _judge(terms: Terms, *, is_internal: bool) -> Finding:
         )
         return example(*(int(history.polls.completed[poll]) for poll in polls), text=text)
 
-    return found(back, show, evidence=len(pairs))
+    return found(back, show, evidence=int(np.count_nonzero(compared)))

@@ -24,17 +24,16 @@ def judge_internal(terms: Terms, contract: Contract) -> Finding:
 
 def _judge(terms: Terms, *, is_internal: bool) -> Finding:
     reading = terms.reading
-    pairs = neighbours(terms, is_internal=is_internal)
-    before, after = reading.place[pairs - 1], reading.place[pairs]
+    compared = neighbours(terms, is_internal=is_internal)
+    jumps = np.flatnonzero(compared & (reading.step > 1))
     standing = terms.standing_before
-    # `after` may lie before `before`; then the difference is not positive.
-    skips = pairs[standing[after] - standing[np.minimum(before + 1, after)] > 0]
+    skips = jumps[standing[reading.place[jumps]] > standing[reading.place[jumps - 1] + 1]]
     words = Words(terms)
 
     def show(pair: int) -> Example:
         return _example(terms, words, pair)
 
-    return found(skips, show, evidence=len(pairs))
+    return found(skips, show, evidence=int(np.count_nonzero(compared)))
 
 
 def _example(terms: Terms, words: Words, pair: int) -> Example:

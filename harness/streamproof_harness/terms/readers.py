@@ -76,7 +76,9 @@ def _add_unassigned(terms: Terms, readers: dict[tuple[int, int], Reader]) -> Non
             topics.setdefault(process, set()).update(opened)
     for process, log in list(readers):
         topics.setdefault(process, set()).add(int(logs.topic_of(np.array([log]))[0]))
-    known = np.unique(np.concatenate([terms.send_log[terms.send_log >= 0], terms.record_log]))
+    is_known = np.zeros(logs.count + 1, np.bool_)  # the last entry is for log -1
+    is_known[terms.send_log] = is_known[terms.record_log] = True
+    known = np.flatnonzero(is_known[:-1])
     topic_of = logs.topic_of(known)
     for process, named in topics.items():
         if not terms.assignments.assigned[process]:

@@ -43,7 +43,7 @@ class Reading:
 
     `row`: the record's row; `poll`: its poll's row; `place`: where it stands; `session`: rises
     within a reader whenever its session has ended; `continues`: whether the entry before is of
-    the same process and log.
+    the same process and log; `step`: how far this place lies after that of the entry before.
     """
 
     row: Ints
@@ -51,6 +51,7 @@ class Reading:
     place: Ints
     session: Ints
     continues: Array
+    step: Ints
 
 
 def session_ends(
@@ -187,4 +188,5 @@ def reading_of(
         is_held = assignments.held(*same, done, done)
         at = np.where(is_held, done, polls.invoked[poll[start:stop]])
         session[start:stop] = np.searchsorted(ends, at)
-    return Reading(rows, poll, place[rows], session, continues)
+    stands = place[rows]
+    return Reading(rows, poll, stands, session, continues, np.diff(stands, prepend=stands[:1]))
