@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from streamproof import aconnect, connect
+from streamproof import Capabilities, aconnect, connect
 from streamproof_harness._async.sender import AsyncSender
 from streamproof_harness._sync.sender import Sender
 from streamproof_harness.actors import Actor, TaskActor, ThreadActor, reader_actor, until
@@ -69,6 +69,7 @@ class Run:
         recorder: Recorder,
         seed: int,
         parameters: Mapping[str, Any],
+        capabilities: Capabilities,
         *,
         server: HarmableServer | None = None,
         patience_s: float = 60.0,
@@ -78,6 +79,7 @@ class Run:
         self.colour = colour
         self.seed = seed
         self.parameters = parameters
+        self.capabilities = capabilities
         self.recorder = recorder
         self.findings = Findings(self._on_handled)
         self.is_memory = place.url.startswith("memory:")
