@@ -294,28 +294,46 @@ class Run:
 
     async def drain(self, timeout_s: float | None = None) -> bool:
         """Send an end mark to every log, and wait until every group handled the marks and has
-        nothing in hand. Notes whether that was complete."""
+        nothing in hand. A topic that takes dead letters gets its marks when nobody can bury in it
+        any more. Notes whether that was complete."""
         await self.sent(timeout_s)
         self._rounds += 1
-        marked = {topic for group in self._groups.values() if group.active for topic in group.topics}
-        for topic in sorted(marked):
-            marks = _marks(self._rounds, topic, self._topics[topic])
-            self._senders.append(self._send(f"marker-{self._rounds}-{topic}", topic, marks, True, {}))
-        await self.sent(timeout_s)
-        is_complete = await until(self._is_drained, timeout_s or self.patience_s)
+        left = {topic for group in self._groups.values() if group.active for topic in group.topics}
+        marked: set[str] = set()
+        is_complete = True
+        while left and is_complete:
+            stage = (left - self._graves(left)) or left
+            marked |= stage
+            left -= stage
+            is_complete = await self._drain_topics(stage, marked, timeout_s)
         groups = [name for name, group in self._groups.items() if group.active]
         self.recorder.note("conductor", "drained", complete=is_complete, groups=groups)
         self._raise_errors()
         return is_complete
 
-    def _is_drained(self) -> bool:
+    async def _drain_topics(self, topics: set[str], marked: set[str], timeout_s: float | None) -> bool:
+        for topic in sorted(topics):
+            marks = _marks(self._rounds, topic, self._topics[topic])
+            self._senders.append(self._send(f"marker-{self._rounds}-{topic}", topic, marks, True, {}))
+        await self.sent(timeout_s)
+        return await until(lambda: self._is_drained(marked), timeout_s or self.patience_s)
+
+    def _graves(self, topics: set[str]) -> set[str]:
+        """Where the readers of these topics bury what they cannot handle."""
+        return {
+            group.plan.dead_letter
+            for group in self._groups.values()
+            if group.active and group.plan.dead_letter is not None and topics.intersection(group.topics)
+        }
+
+    def _is_drained(self, topics: set[str]) -> bool:
         self._raise_errors()
         for group in self._groups.values():
             if not group.active:
                 continue
             marks = {
                 mark_id(self._rounds, topic, partition)
-                for topic in group.topics
+                for topic in topics.intersection(group.topics)
                 for partition in range(self._topics[topic])
             }
             if not self.findings.has_marks(group.name, marks):
