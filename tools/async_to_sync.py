@@ -14,6 +14,10 @@ PAIRS = [
     (ROOT / "adapters/streamproof/_async", ROOT / "adapters/streamproof/_sync"),
     (ROOT / "harness/streamproof_harness/_async", ROOT / "harness/streamproof_harness/_sync"),
     (
+        ROOT / "harness/streamproof_harness/mutants/_async",
+        ROOT / "harness/streamproof_harness/mutants/_sync",
+    ),
+    (
         ROOT / "harness/streamproof_harness/conformance/_async",
         ROOT / "harness/streamproof_harness/conformance/_sync",
     ),

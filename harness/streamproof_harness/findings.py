@@ -43,6 +43,10 @@ class Reporter(Protocol):
         """The process ended with an error that it did not expect."""
         ...
 
+    def struck(self, process: str) -> None:
+        """A mutant did its harm in this process."""
+        ...
+
 
 class Findings:
     """Everything reported so far. ``on_handled`` is called for each handled record of a workload."""
@@ -58,6 +62,7 @@ class Findings:
         self.marks: dict[str, set[str]] = {}
         self.errors: list[str] = []
         self.unsent: list[str] = []
+        self.strikes = 0
         self.acknowledged = 0
         self.unsettled = 0
         self.sent = 0
@@ -91,6 +96,10 @@ class Findings:
     def failed(self, member: str, error: str) -> None:
         with self._lock:
             self.errors.append(f"{member}: {error}")
+
+    def struck(self, process: str) -> None:
+        with self._lock:
+            self.strikes += 1
 
     def settled(self, is_acknowledged: bool) -> None:
         """A send that was under way got its outcome."""
@@ -154,6 +163,9 @@ class PipedFindings:
     def failed(self, member: str, error: str) -> None:
         self._write(_Line("failed", member, error))
 
+    def struck(self, process: str) -> None:
+        self._write(_Line("struck", process))
+
     def _write(self, line: _Line) -> None:
         view = memoryview(msgspec.json.encode(line) + b"\n")
         with self._lock:
@@ -179,6 +191,8 @@ def replay(pipe: IO[bytes], reporter: Reporter) -> None:
                 reporter.handled(line.who, line.what, line.id, _bytes(line.key), _bytes(line.value))
             case "buried":
                 reporter.buried(line.who, line.id)
+            case "struck":
+                reporter.struck(line.who)
             case _:
                 reporter.failed(line.who, str(line.what))
 

@@ -10,10 +10,14 @@ from streamproof.options import Order
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a run takes place: a backend, and the prefix of its topics and groups there."""
+    """Where a run takes place: a backend, and the prefix of its topics and groups there.
+
+    ``mutant`` names the defect that the clients shall have, see :mod:`streamproof_harness.mutants`.
+    """
 
     url: str
     namespace: str = ""
+    mutant: str = ""
 
 
 class RetryPlan(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from streamproof import StreamproofError, connect
+from streamproof import Capabilities, StreamproofError, connect
 from streamproof.drivers.memory import forget
 from streamproof.url import parse_address
 from streamproof_harness.judging import judge
@@ -45,6 +45,8 @@ class Result:
     answers: Mapping[str, OracleReport] = field(default_factory=dict)
     claims: tuple[tuple[bool, str], ...] = ()
     lines: tuple[str, ...] = ()
+    strikes: int = 0
+    """How often the mutant did its harm."""
 
     @property
     def verdict(self) -> str:
@@ -77,14 +79,17 @@ def run_scenario(
     history: Path | None = None,
     server: HarmableServer | None = None,
     patience_s: float = 60.0,
+    mutant: str = "",
 ) -> Result:
     """Run it once. Blocks until every client of the run has ended; the time is bounded by
     ``patience_s`` for each thing that is waited for. Never raises for what a backend does:
-    the result says it."""
+    the result says it. ``mutant`` names a defect that the clients of the run shall have."""
     chosen = scenario.with_parameters(parameters or {})
     path = history or Path(tempfile.mkdtemp(prefix="streamproof-")) / f"{scenario.name}.jsonl"
     name = f"run-{uuid.uuid4().hex[:10]}"
-    place = Place(url=f"memory://{name}") if backend == "memory" else Place(url=url, namespace=f"{name}.")
+    own = {"url": f"memory://{name}"} if backend == "memory" else {"url": url, "namespace": f"{name}."}
+    place = Place(**own, mutant=mutant)
+    capabilities = _capabilities(place)
     header = {
         "run": name,
         "backend": parse_address(place.url).redacted,
@@ -93,9 +98,11 @@ def run_scenario(
         "colour": colour,
         "parameters": chosen,
         "contract": _contract(scenario),
-        "capabilities": _capabilities(place),
+        "capabilities": _in_histories(capabilities),
         "python": sys.version.split()[0],
     }
+    if mutant:
+        header["mutant"] = mutant
     recorder = Recorder(header, path=path)
     run = Run(
         place,
@@ -103,6 +110,7 @@ def run_scenario(
         recorder,
         seed,
         chosen,
+        capabilities,
         server=server,
         patience_s=patience_s,
         isolates=scenario.crashes,
@@ -148,6 +156,7 @@ def _judged(
         answers={group: oracle.report() for group, oracle in run.oracles.items()},
         claims=tuple(run.claims),
         lines=tuple(run.lines),
+        strikes=run.findings.strikes,
     )
 
 
@@ -159,10 +168,14 @@ def _contract(scenario: Scenario) -> Any:
     return described
 
 
-def _capabilities(place: Place) -> dict[str, bool]:
-    """What the backend says it can do, under the names that histories use."""
+def _capabilities(place: Place) -> Capabilities:
+    """What the backend says it can do."""
     with connect(place.url) as bus:
-        declared = bus.capabilities
+        return bus.capabilities
+
+
+def _in_histories(declared: Capabilities) -> dict[str, bool]:
+    """The same under the names that histories use."""
     return {
         "offsets": declared.has_group_offsets,
         "generations": declared.has_generations,

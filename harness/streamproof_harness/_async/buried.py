@@ -1,9 +1,9 @@
 """Dead letters on their way, written into the history as sends."""
 
 import zlib
-from typing import Any
 
-from streamproof import AsyncDelivery, AsyncProducer
+from streamproof import AsyncDelivery
+from streamproof._async.worker import AsyncWorkSink
 from streamproof.records import Headers
 from streamproof_harness.identity import BURIAL_HEADER, BURIED
 from streamproof_harness.recorder import Call, EventRecorder, key_field
@@ -13,7 +13,7 @@ from streamproof_harness.workloads.workload import ID_HEADER
 class AsyncRecordedBurials:
     """The producer that a worker buries with."""
 
-    def __init__(self, producer: AsyncProducer[Any, Any], recorder: EventRecorder, process: str) -> None:
+    def __init__(self, producer: AsyncWorkSink, recorder: EventRecorder, process: str) -> None:
         self._producer = producer
         self._recorder = recorder
         self._process = f"{process}/dead-letters"

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal
 
-from streamproof import AsyncBus, AsyncConsumer, AsyncProducer, aconnect
+from streamproof import AsyncBus, AsyncConsumer, AsyncProducer
 from streamproof.delivery import AsyncWorker
 from streamproof.records import Position, Record
 from streamproof_harness._async.buried import AsyncRecordedBurials
@@ -18,6 +18,7 @@ from streamproof_harness._async.recorded import (
 )
 from streamproof_harness.findings import Reporter
 from streamproof_harness.identity import id_of, root_of
+from streamproof_harness.mutants._async.seams import AsyncSeams
 from streamproof_harness.plans import Place, ReaderPlan
 from streamproof_harness.recorder import EventRecorder
 
@@ -43,8 +44,8 @@ class AsyncReader:
         die: Callable[[], None],
     ) -> None:
         self.process = process
-        self.plan = plan
-        self._place = place
+        self._seams = AsyncSeams(place, lambda: reporter.struck(process))
+        self.plan = self._seams.plan(plan)
         self._recorder = recorder
         self._reporter = reporter
         self._die = die
@@ -69,7 +70,7 @@ class AsyncReader:
     async def run(self) -> None:
         """Read until stopped. Errors that nobody planned are reported, not raised."""
         try:
-            async with await aconnect(self._place.url, namespace=self._place.namespace) as bus:
+            async with await self._seams.bus() as bus:
                 await self._run_on(bus)
         except Exception:
             self._reporter.failed(self.process, traceback.format_exc(limit=-6))
@@ -96,7 +97,7 @@ class AsyncReader:
     async def _consumer(self, bus: AsyncBus) -> AsyncConsumer[Any, Any]:
         plan = self.plan
         observer = RecordedReading(self._recorder, self.process, plan.group, self._reporter)
-        return await bus.consumer(
+        consumer = await bus.consumer(
             *plan.topics,
             group=plan.group,
             observer=observer,
@@ -107,6 +108,7 @@ class AsyncReader:
             session_timeout_s=plan.session_timeout_s,
             client_id=self.process,
         )
+        return self._seams.client(consumer, plan.group)
 
     async def _work(
         self, consumer: AsyncConsumer[Any, Any], producer: AsyncProducer[Any, Any] | None
@@ -115,9 +117,9 @@ class AsyncReader:
         recorded = self._recorded(consumer)
         burials = None
         if producer is not None:
-            burials = AsyncRecordedBurials(producer, self._recorder, self.process)
+            burials = AsyncRecordedBurials(self._seams.sink(producer), self._recorder, self.process)
         worker = AsyncWorker(
-            recorded,
+            self._seams.source(recorded, plan.group),
             self._handle,
             group=self.group,
             retry=plan.retry.policy(),

@@ -7,7 +7,7 @@ from streamproof import AsyncConsumer, ConsumerObserver, NotAssigned, Streamproo
 from streamproof.delivery import WorkObserver
 from streamproof.records import Position, RawRecord, Record
 from streamproof_harness.findings import Reporter
-from streamproof_harness.identity import AMOUNT_HEADER, id_of, polled_fields, root_of
+from streamproof_harness.identity import AMOUNT_HEADER, id_of, is_marker, polled_fields, root_of
 from streamproof_harness.recorder import Call, EventRecorder
 
 
@@ -118,7 +118,10 @@ class RecordedWork(WorkObserver):
         assert self._handling is not None
         id = id_of(record)
         amount = record.header(AMOUNT_HEADER)
-        fields = {} if amount is None else {"amount": int(amount)}
+        fields: dict[str, Any] = {} if amount is None else {"amount": int(amount)}
+        if not is_marker(id):
+            # What a handler does for a message is one effect, however often it is sent or handled.
+            fields["effect"] = root_of(id)
         self._recorder.ok(self._handling, **fields)
         self._reporter.handled(self._group, self._process, id, record.key, record.value)
         self._after_handled()

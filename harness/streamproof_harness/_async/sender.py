@@ -6,10 +6,11 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from streamproof import AsyncDelivery, AsyncProducer, BufferFull, Outcome, StreamproofError, aconnect
+from streamproof import AsyncDelivery, AsyncProducer, BufferFull, Outcome, StreamproofError
 from streamproof_harness._async.colour import now_s, pause_s
 from streamproof_harness.findings import Findings
 from streamproof_harness.identity import AGAIN, AMOUNT_HEADER, root_of
+from streamproof_harness.mutants._async.seams import AsyncSeams
 from streamproof_harness.plans import Place
 from streamproof_harness.recorder import Call, EventRecorder, key_field
 from streamproof_harness.workloads.workload import ID_HEADER, Message
@@ -36,7 +37,7 @@ class AsyncSender:
         sends_again: bool,
     ) -> None:
         self.process = process
-        self._place = place
+        self._seams = AsyncSeams(place, lambda: findings.struck(process))
         self._topic = topic
         self._messages = messages
         self._recorder = recorder
@@ -58,7 +59,7 @@ class AsyncSender:
         """Send everything, wait for the outcomes, close."""
         self._recorder.note(self.process, "open", role="producer")
         try:
-            async with await aconnect(self._place.url, namespace=self._place.namespace) as bus:
+            async with await self._seams.bus() as bus:
                 producer = await bus.producer(**self._options)
                 try:
                     await self._send_all(producer)
@@ -84,7 +85,7 @@ class AsyncSender:
     async def _settle(self, producer: AsyncProducer[Any, Any]) -> None:
         """Wait for every outcome, sending again what needs it."""
         deadline = now_s() + self._give_up_s
-        while (self._again or self._under_way) and now_s() < deadline and not self._is_stopping:
+        while (self._again or self._under_way > 0) and now_s() < deadline and not self._is_stopping:
             while self._again:
                 await self._send_again(producer)
             await pause_s(0.005)

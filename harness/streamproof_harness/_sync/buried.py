@@ -2,9 +2,9 @@
 """Dead letters on their way, written into the history as sends."""
 
 import zlib
-from typing import Any
 
-from streamproof import Delivery, Producer
+from streamproof import Delivery
+from streamproof._sync.worker import WorkSink
 from streamproof.records import Headers
 from streamproof_harness.identity import BURIAL_HEADER, BURIED
 from streamproof_harness.recorder import Call, EventRecorder, key_field
@@ -14,7 +14,7 @@ from streamproof_harness.workloads.workload import ID_HEADER
 class RecordedBurials:
     """The producer that a worker buries with."""
 
-    def __init__(self, producer: Producer[Any, Any], recorder: EventRecorder, process: str) -> None:
+    def __init__(self, producer: WorkSink, recorder: EventRecorder, process: str) -> None:
         self._producer = producer
         self._recorder = recorder
         self._process = f"{process}/dead-letters"

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal
 
-from streamproof import Bus, Consumer, Producer, connect
+from streamproof import Bus, Consumer, Producer
 from streamproof.delivery import Worker
 from streamproof.records import Position, Record
 from streamproof_harness._sync.buried import RecordedBurials
@@ -19,6 +19,7 @@ from streamproof_harness._sync.recorded import (
 )
 from streamproof_harness.findings import Reporter
 from streamproof_harness.identity import id_of, root_of
+from streamproof_harness.mutants._sync.seams import Seams
 from streamproof_harness.plans import Place, ReaderPlan
 from streamproof_harness.recorder import EventRecorder
 
@@ -44,8 +45,8 @@ class Reader:
         die: Callable[[], None],
     ) -> None:
         self.process = process
-        self.plan = plan
-        self._place = place
+        self._seams = Seams(place, lambda: reporter.struck(process))
+        self.plan = self._seams.plan(plan)
         self._recorder = recorder
         self._reporter = reporter
         self._die = die
@@ -70,7 +71,7 @@ class Reader:
     def run(self) -> None:
         """Read until stopped. Errors that nobody planned are reported, not raised."""
         try:
-            with connect(self._place.url, namespace=self._place.namespace) as bus:
+            with self._seams.bus() as bus:
                 self._run_on(bus)
         except Exception:
             self._reporter.failed(self.process, traceback.format_exc(limit=-6))
@@ -97,7 +98,7 @@ class Reader:
     def _consumer(self, bus: Bus) -> Consumer[Any, Any]:
         plan = self.plan
         observer = RecordedReading(self._recorder, self.process, plan.group, self._reporter)
-        return bus.consumer(
+        consumer = bus.consumer(
             *plan.topics,
             group=plan.group,
             observer=observer,
@@ -108,15 +109,16 @@ class Reader:
             session_timeout_s=plan.session_timeout_s,
             client_id=self.process,
         )
+        return self._seams.client(consumer, plan.group)
 
     def _work(self, consumer: Consumer[Any, Any], producer: Producer[Any, Any] | None) -> None:
         plan = self.plan
         recorded = self._recorded(consumer)
         burials = None
         if producer is not None:
-            burials = RecordedBurials(producer, self._recorder, self.process)
+            burials = RecordedBurials(self._seams.sink(producer), self._recorder, self.process)
         worker = Worker(
-            recorded,
+            self._seams.source(recorded, plan.group),
             self._handle,
             group=self.group,
             retry=plan.retry.policy(),

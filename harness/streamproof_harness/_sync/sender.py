@@ -7,10 +7,11 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from streamproof import BufferFull, Delivery, Outcome, Producer, StreamproofError, connect
+from streamproof import BufferFull, Delivery, Outcome, Producer, StreamproofError
 from streamproof_harness._sync.colour import now_s, pause_s
 from streamproof_harness.findings import Findings
 from streamproof_harness.identity import AGAIN, AMOUNT_HEADER, root_of
+from streamproof_harness.mutants._sync.seams import Seams
 from streamproof_harness.plans import Place
 from streamproof_harness.recorder import Call, EventRecorder, key_field
 from streamproof_harness.workloads.workload import ID_HEADER, Message
@@ -37,7 +38,7 @@ class Sender:
         sends_again: bool,
     ) -> None:
         self.process = process
-        self._place = place
+        self._seams = Seams(place, lambda: findings.struck(process))
         self._topic = topic
         self._messages = messages
         self._recorder = recorder
@@ -59,7 +60,7 @@ class Sender:
         """Send everything, wait for the outcomes, close."""
         self._recorder.note(self.process, "open", role="producer")
         try:
-            with connect(self._place.url, namespace=self._place.namespace) as bus:
+            with self._seams.bus() as bus:
                 producer = bus.producer(**self._options)
                 try:
                     self._send_all(producer)
@@ -85,7 +86,7 @@ class Sender:
     def _settle(self, producer: Producer[Any, Any]) -> None:
         """Wait for every outcome, sending again what needs it."""
         deadline = now_s() + self._give_up_s
-        while (self._again or self._under_way) and now_s() < deadline and not self._is_stopping:
+        while (self._again or self._under_way > 0) and now_s() < deadline and not self._is_stopping:
             while self._again:
                 self._send_again(producer)
             pause_s(0.005)

@@ -1,0 +1,1 @@
+"""The broken parts, as coroutines. ``_sync`` is generated from this package."""

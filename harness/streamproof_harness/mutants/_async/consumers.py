@@ -1,0 +1,184 @@
+"""Drivers' consumers that break a promise."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from streamproof.driver import AsyncAssignmentListener, AsyncConsumerDriver
+from streamproof.records import RawRecord, TopicPartition
+from streamproof_harness.identity import AMOUNT_HEADER
+from streamproof_harness.mutants._async.parts import AsyncBrokenConsumer, AsyncBrokenPoll
+from streamproof_harness.mutants.mutant import Turn, has_mark
+
+
+class AsyncBeginsOneTooLate(AsyncBrokenConsumer):
+    async def poll(self, max_records: int, timeout_s: float) -> list[RawRecord]:
+        records = await self.inner.poll(max_records, timeout_s)
+        kept = [record for record in records if record.offset != 0 or has_mark(record.headers)]
+        if len(kept) < len(records):
+            self.turn.strike()
+        return kept
+
+
+class AsyncSkipsARecord(AsyncBrokenPoll):
+    async def strike(self, records: list[RawRecord]) -> list[RawRecord]:
+        del records[self.chosen(records)[0]]
+        return records
+
+
+class AsyncSkipsWithinAPoll(AsyncBrokenPoll):
+    least = 3
+
+    async def strike(self, records: list[RawRecord]) -> list[RawRecord]:
+        del records[self.chosen(records)[1]]
+        return records
+
+
+class AsyncSkipsAfterAPause(AsyncSkipsARecord):
+    """What it had fetched when it was paused is gone."""
+
+    is_paused = False
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        self.is_paused = True
+        self.inner.pause(partitions)
+
+    def fits(self, records: Sequence[RawRecord]) -> bool:
+        return self.is_paused and super().fits(records)
+
+
+class AsyncRepeatsARecord(AsyncBrokenPoll):
+    async def strike(self, records: list[RawRecord]) -> list[RawRecord]:
+        at = self.chosen(records)[0]
+        return [*records[: at + 1], *records[at:]]
+
+
+class AsyncTurnsBack(AsyncBrokenPoll):
+    """Begins a poll with the last record of the poll before."""
+
+    def __init__(self, inner: AsyncConsumerDriver, turn: Turn) -> None:
+        super().__init__(inner, turn)
+        self._again: list[RawRecord] = []
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[RawRecord]:
+        again, self._again = self._again, []
+        return again + await super().poll(max_records, timeout_s)
+
+    async def strike(self, records: list[RawRecord]) -> list[RawRecord]:
+        self._again = [records[self.chosen(records)[-1]]]
+        return records
+
+
+class AsyncHarmsNeighbours(AsyncBrokenPoll):
+    """Harms two neighbours of one log that have different keys, neither first nor last in their poll."""
+
+    def neighbours(self, records: Sequence[RawRecord]) -> tuple[int, int] | None:
+        """Where the two stand."""
+        chosen = self.chosen(records)[1:-1]
+        return next((pair for pair in pairwise(chosen) if records[pair[0]].key != records[pair[1]].key), None)
+
+    def fits(self, records: Sequence[RawRecord]) -> bool:
+        return self.neighbours(records) is not None
+
+    async def strike(self, records: list[RawRecord]) -> list[RawRecord]:
+        pair = self.neighbours(records)
+        assert pair is not None
+        return self.harmed(list(records), *pair)
+
+    def harmed(self, records: list[RawRecord], one: int, other: int) -> list[RawRecord]:
+        """The harm."""
+        raise NotImplementedError
+
+
+class AsyncSwapsNeighbours(AsyncHarmsNeighbours):
+    def harmed(self, records: list[RawRecord], one: int, other: int) -> list[RawRecord]:
+        records[one], records[other] = records[other], records[one]
+        return records
+
+
+class AsyncSwapsContents(AsyncHarmsNeighbours):
+    def harmed(self, records: list[RawRecord], one: int, other: int) -> list[RawRecord]:
+        first, second = records[one], records[other]
+        records[one] = replace(second, offset=first.offset)
+        records[other] = replace(first, offset=second.offset)
+        return records
+
+
+class AsyncGarblesAKey(AsyncBrokenPoll):
+    async def strike(self, records: list[RawRecord]) -> list[RawRecord]:
+        at = self.chosen(records)[0]
+        records[at] = replace(records[at], key=(records[at].key or b"") + b"?")
+        return records
+
+
+class AsyncInventsMoney(AsyncBrokenPoll):
+    async def strike(self, records: list[RawRecord]) -> list[RawRecord]:
+        at = self.chosen(records)[0]
+        headers = tuple(
+            (name, b"%d" % (int(value) + 1)) if name == AMOUNT_HEADER and value else (name, value)
+            for name, value in records[at].headers
+        )
+        records[at] = replace(records[at], headers=headers)
+        return records
+
+
+class AsyncStoresNoProgress(AsyncBrokenConsumer):
+    async def commit(self, offsets: Mapping[TopicPartition, int], timeout_s: float) -> None:
+        self.turn.strike()
+
+
+class AsyncKeepsARevokedLog(AsyncBrokenConsumer):
+    """Hands out a record of a log that it gave up in an earlier poll."""
+
+    def __init__(self, inner: AsyncConsumerDriver, turn: Turn) -> None:
+        super().__init__(inner, turn)
+        self._last: dict[TopicPartition, RawRecord] = {}
+        self._revoked: list[RawRecord] = []
+
+    async def start(self, listener: AsyncAssignmentListener, timeout_s: float) -> None:
+        await self.inner.start(AsyncRevokeListener(listener, self._keep), timeout_s)
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[RawRecord]:
+        kept, self._revoked = self._revoked[:1], []
+        records = await self.inner.poll(max_records, timeout_s)
+        self._last.update({record.topic_partition: record for record in records})
+        if not kept or not self.turn.is_due:
+            return records
+        self.turn.strike()
+        return kept + records
+
+    def _keep(self, partitions: Sequence[TopicPartition]) -> None:
+        self._revoked = [self._last[log] for log in partitions if log in self._last]
+
+
+class AsyncRevokeListener:
+    """Tells what is revoked to a broken driver, too."""
+
+    def __init__(self, inner: AsyncAssignmentListener, tell: Any) -> None:
+        self.inner = inner
+        self.tell = tell
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def on_revoke(self, generation: int | None, partitions: Sequence[TopicPartition]) -> None:
+        await self.inner.on_revoke(generation, partitions)
+        self.tell(partitions)
+
+
+CONSUMERS: Final[dict[str, Any]] = {
+    "begins-one-too-late": AsyncBeginsOneTooLate,
+    "skips-a-record": AsyncSkipsARecord,
+    "skips-within-a-poll": AsyncSkipsWithinAPoll,
+    "skips-after-a-pause": AsyncSkipsAfterAPause,
+    "repeats-a-record": AsyncRepeatsARecord,
+    "turns-back": AsyncTurnsBack,
+    "swaps-neighbours": AsyncSwapsNeighbours,
+    "swaps-contents": AsyncSwapsContents,
+    "garbles-a-key": AsyncGarblesAKey,
+    "invents-money": AsyncInventsMoney,
+    "stores-no-progress": AsyncStoresNoProgress,
+    "keeps-a-revoked-log": AsyncKeepsARevokedLog,
+}
