@@ -139,6 +139,31 @@ class PartitionLog:
         if self.watchers:
             self._tell_watchers()
 
+    def append_one(self, record: RawRecord, size: int) -> None:
+        """``append`` for one record of no idempotent producer, at the lowest cost."""
+        if self._batches:
+            tail = self._batches[-1]
+            records = tail.records
+            if (
+                tail.producer is NO_PRODUCER
+                and records is not None
+                and not tail.is_sealed
+                and len(records) < _BATCH_RECORDS
+                and tail.size <= _BATCH_BYTES
+            ):
+                records.append(record)
+                self.end_offset += 1
+                tail.end_offset = self.end_offset
+                tail.size += size
+                self.size += size
+                if record.timestamp_ms > tail.max_timestamp_ms:
+                    tail.max_timestamp_ms = record.timestamp_ms
+                    tail.latest_ms = max(tail.latest_ms, record.timestamp_ms)
+                if self.watchers:
+                    self._tell_watchers()
+                return
+        self.append([record], size, record.timestamp_ms)
+
     def append_payload(
         self,
         payload: bytes,

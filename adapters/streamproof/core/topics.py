@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from streamproof.core.batch import Decode
+from streamproof.core.batch import BATCH_OVERHEAD, Decode
 from streamproof.core.log import PartitionLog
 from streamproof.errors import ConfigurationError, TopicExists, UnknownTopic
 from streamproof.records import TopicDescription, TopicPartition
@@ -37,9 +37,10 @@ class TopicSettings:
 
 class Topic:
     """A topic and its logs. A topic that was deleted and created again is another one: its ``id``
-    differs."""
+    differs. ``keeps_all`` says that no retention applies; ``largest_record`` is the largest
+    :func:`~streamproof.core.batch.record_size` that it takes."""
 
-    __slots__ = ("id", "logs", "name", "settings")
+    __slots__ = ("id", "keeps_all", "largest_record", "logs", "name", "settings")
 
     def __init__(
         self, name: str, identity: int, settings: TopicSettings, decode: Decode | None = None
@@ -47,6 +48,8 @@ class Topic:
         self.name = name
         self.id = identity
         self.settings = settings
+        self.keeps_all = settings.retention_ms is None and settings.retention_bytes is None
+        self.largest_record = settings.max_message_bytes - BATCH_OVERHEAD
         self.logs = [
             PartitionLog(
                 TopicPartition(name, partition), settings.retention_ms, settings.retention_bytes, decode
@@ -54,18 +57,17 @@ class Topic:
             for partition in range(settings.partitions)
         ]
 
-    @property
-    def keeps_all(self) -> bool:
-        """Whether no retention applies."""
-        return self.settings.retention_ms is None and self.settings.retention_bytes is None
-
     def log(self, partition: int) -> PartitionLog:
         """The log of one partition; :class:`UnknownTopic` if there is none."""
         if not 0 <= partition < len(self.logs):
-            raise UnknownTopic(
-                f"topic {self.name!r} has no partition {partition}: it has 0 to {len(self.logs) - 1}"
-            )
+            raise self.unknown_partition(partition)
         return self.logs[partition]
+
+    def unknown_partition(self, partition: int) -> UnknownTopic:
+        """The error for a partition that is not there."""
+        return UnknownTopic(
+            f"topic {self.name!r} has no partition {partition}: it has 0 to {len(self.logs) - 1}"
+        )
 
     def describe(self) -> TopicDescription:
         """The topic as the admin verbs tell it."""

@@ -12,20 +12,14 @@ from contextlib import suppress
 from typing import Protocol, final
 
 from streamproof.capabilities import Capabilities
-from streamproof.deliveries import AsyncDeliveries, AsyncDelivery
+from streamproof.deliveries import AsyncDelivery
 from streamproof.driver import AsyncAssignmentListener
 from streamproof.drivers.memory_cluster import MemoryCluster
+from streamproof.drivers.memory_deliveries import AsyncMemoryDeliveries, AsyncMemoryDelivery
 from streamproof.drivers.memory_reader import MemoryReader, Notice
 from streamproof.drivers.memory_settings import CAPABILITIES, require_consumer, require_producer
-from streamproof.drivers.memory_writer import (
-    Answer,
-    MemoryWriter,
-    SettledDeliveries,
-    errors_of,
-    receipts_of,
-    settled,
-)
-from streamproof.errors import Closed, StreamproofError, Unsupported, UsageError
+from streamproof.drivers.memory_writer import MemoryWriter
+from streamproof.errors import Closed, Unsupported, UsageError
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.records import (
     GroupDescription,
@@ -33,7 +27,6 @@ from streamproof.records import (
     Position,
     RawOutgoing,
     RawRecord,
-    Receipt,
     TopicDescription,
     TopicPartition,
     TopicSpec,
@@ -42,31 +35,6 @@ from streamproof.records import (
 
 _YIELD_EVERY = 256
 """Sends after which other tasks get a turn."""
-
-
-@final
-class AsyncMemoryDeliveries(AsyncDeliveries):
-    """Deliveries that were all settled before anybody could ask."""
-
-    __slots__ = ("_answers",)
-
-    def __init__(self, answers: Sequence[Answer]) -> None:
-        super().__init__(SettledDeliveries(answers, AsyncDelivery))
-        self._answers = answers
-
-    @property
-    def is_settled(self) -> bool:
-        """See :class:`AsyncDeliveries`."""
-        return True
-
-    @property
-    def errors(self) -> list[StreamproofError]:
-        """See :class:`AsyncDeliveries`."""
-        return errors_of(self._answers)
-
-    async def result(self, timeout_s: float | None = 30.0) -> list[Receipt]:
-        """See :class:`AsyncDeliveries`."""
-        return receipts_of(self._answers)
 
 
 @final
@@ -96,11 +64,11 @@ class AsyncMemoryProducer:
         self._sends += 1
         if self._sends % _YIELD_EVERY == 0:
             await asyncio.sleep(0)
-        return settled(answer, AsyncDelivery)
+        return AsyncMemoryDelivery(answer)
 
     async def send_many(
         self, topic: str, records: Sequence[RawOutgoing], timeout_s: float
-    ) -> AsyncDeliveries:
+    ) -> AsyncMemoryDeliveries:
         """Append many records."""
         answers = self._writer.append_many(topic, records)
         await asyncio.sleep(0)

@@ -8,7 +8,7 @@ what cannot be told before the cluster is locked (offsets, the time) is filled i
 from collections.abc import Callable, Sequence
 from itertools import count, repeat
 
-from streamproof.core.batch import BATCH_OVERHEAD, RECORD_OVERHEAD, record_size
+from streamproof.core.batch import RECORD_OVERHEAD, record_size
 from streamproof.core.partitioner import partitions_for
 from streamproof.core.topics import Topic
 from streamproof.records import RawOutgoing, RawRecord, Record
@@ -35,7 +35,7 @@ class Columns:
         ]
         self._sizes = self._measure()
         largest = self._sizes if isinstance(self._sizes, int) else max(self._sizes)
-        self.fits = largest + BATCH_OVERHEAD <= topic.settings.max_message_bytes
+        self.fits = largest <= topic.largest_record
         self.partitions = partitions_for(self._keys, len(topic.logs))
         if any(record.partition is not None for record in self._odd):
             self._place_chosen()

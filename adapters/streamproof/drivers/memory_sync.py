@@ -6,20 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, final
 
 from streamproof.capabilities import Capabilities
-from streamproof.deliveries import Deliveries, Delivery
+from streamproof.deliveries import Delivery
 from streamproof.driver import AssignmentListener
 from streamproof.drivers.memory_cluster import MemoryCluster
+from streamproof.drivers.memory_deliveries import MemoryDeliveries, MemoryDelivery
 from streamproof.drivers.memory_reader import MemoryReader, Notice
 from streamproof.drivers.memory_settings import CAPABILITIES, require_consumer, require_producer
-from streamproof.drivers.memory_writer import (
-    Answer,
-    MemoryWriter,
-    SettledDeliveries,
-    errors_of,
-    receipts_of,
-    settled,
-)
-from streamproof.errors import Closed, StreamproofError, Unsupported, UsageError
+from streamproof.drivers.memory_writer import MemoryWriter
+from streamproof.errors import Closed, Unsupported, UsageError
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.records import (
     GroupDescription,
@@ -27,37 +21,11 @@ from streamproof.records import (
     Position,
     RawOutgoing,
     RawRecord,
-    Receipt,
     TopicDescription,
     TopicPartition,
     TopicSpec,
     Watermarks,
 )
-
-
-@final
-class MemoryDeliveries(Deliveries):
-    """Deliveries that were all settled before anybody could ask."""
-
-    __slots__ = ("_answers",)
-
-    def __init__(self, answers: Sequence[Answer]) -> None:
-        super().__init__(SettledDeliveries(answers, Delivery))
-        self._answers = answers
-
-    @property
-    def is_settled(self) -> bool:
-        """See :class:`Deliveries`."""
-        return True
-
-    @property
-    def errors(self) -> list[StreamproofError]:
-        """See :class:`Deliveries`."""
-        return errors_of(self._answers)
-
-    def result(self, timeout_s: float | None = 30.0) -> list[Receipt]:
-        """See :class:`Deliveries`."""
-        return receipts_of(self._answers)
 
 
 @final
@@ -82,9 +50,9 @@ class MemoryProducer:
         timeout_s: float,
     ) -> Delivery:
         """Append one record."""
-        return settled(self._writer.append(topic, value, key, headers, partition, timestamp_ms), Delivery)
+        return MemoryDelivery(self._writer.append(topic, value, key, headers, partition, timestamp_ms))
 
-    def send_many(self, topic: str, records: Sequence[RawOutgoing], timeout_s: float) -> Deliveries:
+    def send_many(self, topic: str, records: Sequence[RawOutgoing], timeout_s: float) -> MemoryDeliveries:
         """Append many records."""
         return MemoryDeliveries(self._writer.append_many(topic, records))
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
 from streamproof.core.batch import BATCH_OVERHEAD, Batch, ProducerStamp, record_size
 from streamproof.core.log import PartitionLog
 from streamproof.errors import OffsetOutOfRange
@@ -80,6 +81,13 @@ class LogAgainstList(RuleBasedStateMachine):
         for record in write(self.log, *times, producer=stamp):
             size = record_size(record.key, record.value, record.headers)
             self.entries.append(Entry(record, object(), size, record.timestamp_ms, producer))
+
+    @rule(time=st.integers(0, 100))
+    def append_one(self, time: int) -> None:
+        record = make_record(len(self.entries), time)
+        size = record_size(record.key, record.value, record.headers)
+        self.log.append_one(record, size)
+        self.entries.append(Entry(record, object(), size, time, None))
 
     @rule(times=times, producer=producers, is_transactional=st.booleans())
     def append_payload(self, times: list[int], producer: int | None, is_transactional: bool) -> None:
