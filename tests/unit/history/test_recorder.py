@@ -11,6 +11,7 @@ from subprocess import Popen
 
 import msgspec
 import pytest
+
 from streamproof.errors import Closed
 from streamproof_harness.history import HistoryError, decode_event, decode_header
 from streamproof_harness.merging import merge_lines
