@@ -8,9 +8,10 @@ import asyncio
 import logging
 import threading
 import time
+from abc import ABCMeta
 from collections.abc import Callable, Generator, Iterator, Sequence
 from enum import Enum
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from streamproof.errors import StreamproofError, TimedOut
 from streamproof.records import Receipt
@@ -31,16 +32,16 @@ class Outcome(Enum):
 
 
 class Settlement:
-    """The outcome of one send, settled once; reading it never blocks."""
+    """The outcome of one send, settled once; reading it never blocks. How its two fields are kept
+    is up to the classes below."""
 
-    __slots__ = ("_answer", "_callbacks")
+    if TYPE_CHECKING:
+        __slots__ = ("_answer", "_callbacks")
+    else:
+        __slots__ = ()
 
     _answer: Receipt | StreamproofError | None
     _callbacks: list[Callable[[Any], object]] | None
-
-    def __init__(self) -> None:
-        self._answer = None
-        self._callbacks = None
 
     @property
     def is_settled(self) -> bool:
@@ -91,10 +92,17 @@ class Settlement:
         return f"<{type(self).__name__} {self.outcome.value} {self._answer or ''}>"
 
 
-class Delivery(Settlement):
-    """The outcome of a blocking producer's send. Callbacks run on the thread that settles it."""
+class Delivery(Settlement, metaclass=ABCMeta):
+    """The outcome of a blocking producer's send. Callbacks run on the thread that settles it.
 
-    __slots__ = ()
+    A driver whose deliveries have another layout in memory registers their class here.
+    """
+
+    __slots__ = ("_answer", "_callbacks")
+
+    def __init__(self) -> None:
+        self._answer = None
+        self._callbacks = None
 
     def add_done_callback(self, callback: Callable[["Delivery"], object]) -> None:
         """Call ``callback(delivery)`` once settled; at once if it is. What it raises is logged."""
@@ -134,7 +142,11 @@ class AsyncDelivery(Settlement):
     It is settled on the event loop of its producer and must be awaited there.
     """
 
-    __slots__ = ()
+    __slots__ = ("_answer", "_callbacks")
+
+    def __init__(self) -> None:
+        self._answer = None
+        self._callbacks = None
 
     def add_done_callback(self, callback: Callable[["AsyncDelivery"], object]) -> None:
         """Call ``callback(delivery)`` once settled; at once if it is. What it raises is logged."""
