@@ -87,6 +87,7 @@ class ConfluentConsumer:
         self._held = HeldLogs()
         self._begins: dict[TopicPartition, int] = {}
         self._undecided: set[TopicPartition] = set()
+        self._untold: set[TopicPartition] = set()
         self._out_of_range: dict[TopicPartition, OffsetOutOfRange] = {}
         self._failures: deque[Exception] = deque()
         self._kept = KeptRecords()
@@ -154,9 +155,14 @@ class ConfluentConsumer:
 
     def _leave(self, deadline: Deadline) -> None:
         """Give the logs up while the listener can still commit, on this thread; the library's own
-        close would do it on another one, without a bound."""
+        close would do it on another one, without a bound.
+
+        An assignment that waits to be told is taken first: librdkafka 2.16 never ends a close that
+        finds one waiting.
+        """
         try:
             self.native.unsubscribe()
+            self.native.consume(_MOST_AT_ONCE, 0.0)
             while len(self._held) and not deadline.is_over:
                 self.native.consume(_MOST_AT_ONCE, 0.01)
         except (KafkaException, RuntimeError) as cause:
@@ -289,7 +295,11 @@ class ConfluentConsumer:
     def _on_assign(self, _: Consumer, natives: Sequence[NativePartition]) -> None:
         """The library's callback: these logs come on top (cooperative), or are all there are."""
         with self._rebalance():
-            new = [TopicPartition(native.topic, native.partition) for native in natives]
+            new = [_named(native) for native in natives]
+            if self._is_closed:
+                # On the way out; the library takes them, and takes them away again.
+                self._untold.update(self._held.add(new))
+                return
             begins = self._begins_of(new)
             placed = [NativePartition(*partition, begins.get(partition, OFFSET_STORED)) for partition in new]
             if self._is_cooperative:
@@ -303,9 +313,11 @@ class ConfluentConsumer:
     def _on_revoke(self, _: Consumer, natives: Sequence[NativePartition]) -> None:
         """The library's callback: these logs go; they are held until it returns."""
         with self._rebalance():
-            gone = [partition for partition in map(_named, natives) if partition in self._held]
+            gone = sorted(partition for partition in map(_named, natives) if partition in self._held)
+            told = [partition for partition in gone if partition not in self._untold]
             try:
-                self._told.on_revoke(self._generation(), sorted(gone))
+                if told:
+                    self._told.on_revoke(self._generation(), told)
             finally:
                 self._forget(gone)
 
@@ -313,7 +325,9 @@ class ConfluentConsumer:
         """The library's callback: these logs are gone."""
         with self._rebalance():
             gone = self._forget(map(_named, natives))
-            self._told.on_lost(self._generation(), gone)
+            told = [partition for partition in gone if partition not in self._untold]
+            if told:
+                self._told.on_lost(self._generation(), told)
 
     # The library takes revoked and lost logs out of its own assignment when the callback returns.
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 
-from streamproof.deliveries import Deliveries
+from streamproof.deliveries import Deliveries, Delivery
 from streamproof.drivers.kafka_confluent import (
     KafkaError,
     KafkaException,
@@ -20,7 +20,7 @@ from streamproof.drivers.kafka_confluent import (
     native_error,
 )
 from streamproof.drivers.kafka_errors import send_error
-from streamproof.drivers.kafka_reports import KafkaDelivery, ReportPump
+from streamproof.drivers.kafka_reports import KafkaDelivery, ReportPump, delivery_class
 from streamproof.errors import BufferFull, Closed, StreamproofError, TimedOut, UnknownTopic, Unsupported
 from streamproof.options import ProducerOptions
 from streamproof.records import Headers, RawOutgoing
@@ -68,6 +68,7 @@ class ConfluentProducer:
         self._produce = self.native.produce
         self._delivery_timeout_s = options.delivery_timeout_s
         self._pump = ReportPump(self.native.poll, self.native.__len__, self._explained)
+        self._delivery = delivery_class(self._pump)
         self._closing = threading.Lock()
         self._is_closed = False
 
@@ -88,12 +89,12 @@ class ConfluentProducer:
         partition: int | None,
         timestamp_ms: int | None,
         timeout_s: float,
-    ) -> KafkaDelivery:
+    ) -> Delivery:
         """See :meth:`~streamproof.driver.AsyncProducerDriver.send`. From any thread."""
         pump = self._pump
         if pump.is_due:
             pump.attend()
-        delivery = KafkaDelivery(pump, topic)
+        delivery = self._delivery(topic)
         try:
             if partition is None and timestamp_ms is None and not headers:
                 self._produce(topic, value, key, _ANY, delivery)
@@ -103,7 +104,7 @@ class ConfluentProducer:
             self._retry_or_refuse(
                 refusal, delivery, (topic, value, key, headers, partition, timestamp_ms), timeout_s
             )
-        return delivery
+        return delivery  # type: ignore[return-value]
 
     def _produce_placed(
         self,
@@ -191,7 +192,7 @@ class ConfluentProducer:
     def send_many(self, topic: str, records: Sequence[RawOutgoing], timeout_s: float) -> Deliveries:
         """See :meth:`~streamproof.driver.AsyncProducerDriver.send_many`. From any thread."""
         deadline = time.monotonic() + timeout_s
-        deliveries = list(map(KafkaDelivery, repeat(self._pump, len(records)), repeat(topic)))
+        deliveries = list(map(self._delivery, repeat(topic, len(records))))
         taken = 0
         while taken < len(records):
             if self._pump.is_due:
@@ -209,7 +210,7 @@ class ConfluentProducer:
                     delivery.settle(full)
                 break
             taken += 1
-        return Deliveries(deliveries)
+        return Deliveries(deliveries)  # type: ignore[arg-type]
 
     def _produce_some(
         self, topic: str, chunk: Sequence[RawOutgoing], deliveries: list[KafkaDelivery]

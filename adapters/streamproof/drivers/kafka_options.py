@@ -118,6 +118,10 @@ def consumer_settings(
         "group.id": group,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
+        # A new place to read at waits for the fetch that is out at the end of the log.
+        "fetch.wait.max.ms": 100,
+        # After prefetching its fill the library stops for this long: its default is a second.
+        "fetch.queue.backoff.ms": 20,
         # Where to begin is decided here, at assignment: what is left to the client is an error.
         "auto.offset.reset": "error",
         "isolation.level": options.isolation,
