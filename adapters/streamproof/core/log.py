@@ -11,7 +11,16 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from streamproof.core.batch import NO_PRODUCER, Batch, Decode, ProducerStamp, record_size, stamp_payload
+from streamproof.core.batch import (
+    NO_PRODUCER,
+    AnyBatch,
+    Batch,
+    Decode,
+    ProducerStamp,
+    WireBatch,
+    placed,
+    record_size,
+)
 from streamproof.errors import OffsetOutOfRange
 from streamproof.records import RawRecord, TopicPartition
 
@@ -77,9 +86,9 @@ class PartitionLog:
         self.is_deleted = False
         self.aborted: list[AbortedTransaction] = []
         self.watchers: list[Watcher] = []
-        self._batches: list[Batch] = []
+        self._batches: list[AnyBatch] = []
         self._bases: list[int] = []
-        self._open: dict[int, list[Batch]] = {}
+        self._open: dict[int, list[AnyBatch]] = {}
         self._decode = decode
 
     # -- ends ------------------------------------------------------------------------------
@@ -129,7 +138,6 @@ class PartitionLog:
             base = self.end_offset - len(records)
             self._add(Batch(base, self.end_offset, size, max_timestamp_ms, 0, records, producer=producer))
         else:
-            assert tail.records is not None
             tail.records += records
             tail.end_offset = self.end_offset
             tail.size += size
@@ -143,15 +151,14 @@ class PartitionLog:
         """``append`` for one record of no idempotent producer, at the lowest cost."""
         if self._batches:
             tail = self._batches[-1]
-            records = tail.records
             if (
-                tail.producer is NO_PRODUCER
-                and records is not None
+                type(tail) is Batch
+                and tail.producer is NO_PRODUCER
                 and not tail.is_sealed
-                and len(records) < _BATCH_RECORDS
+                and len(tail.records) < _BATCH_RECORDS
                 and tail.size <= _BATCH_BYTES
             ):
-                records.append(record)
+                tail.records.append(record)
                 self.end_offset += 1
                 tail.end_offset = self.end_offset
                 tail.size += size
@@ -164,21 +171,13 @@ class PartitionLog:
                 return
         self.append([record], size, record.timestamp_ms)
 
-    def append_payload(
-        self,
-        payload: bytes,
-        count: int,
-        max_timestamp_ms: int,
-        producer: ProducerStamp = NO_PRODUCER,
-    ) -> int:
-        """Add a record batch as it came over the wire, spanning ``count`` offsets; its base offset."""
+    def append_payload(self, payload: bytes) -> int:
+        """Add a record batch as it came over the wire; its base offset. Nothing of it is checked
+        here but its header believed: CRC, counts and sequences are its receiver's."""
         base = self.end_offset
-        self.end_offset += count
+        batch = WireBatch(placed(payload, base, self.leader_epoch), 0)
+        self.end_offset = batch.end_offset
         self.size += len(payload)
-        stored = stamp_payload(payload, base, self.leader_epoch)
-        batch = Batch(base, self.end_offset, len(payload), max_timestamp_ms, 0, None, stored, producer)
-        batch.leader_epoch = self.leader_epoch
-        batch.is_sealed = True
         self._add(batch)
         self._tell_watchers()
         return base
@@ -206,7 +205,7 @@ class PartitionLog:
         if not self._batches:
             return None
         tail = self._batches[-1]
-        if tail.is_sealed or tail.size > _BATCH_BYTES or tail.records is None:
+        if isinstance(tail, WireBatch) or tail.is_sealed or tail.size > _BATCH_BYTES:
             return None
         if len(tail.records) + count > _BATCH_RECORDS:
             return None
@@ -221,13 +220,14 @@ class PartitionLog:
             sequence += tail.end_offset - tail.base_offset
         return producer == tail.producer._replace(sequence=sequence)
 
-    def _add(self, batch: Batch) -> None:
+    def _add(self, batch: AnyBatch) -> None:
         before = self._batches[-1].latest_ms if self._batches else batch.max_timestamp_ms
         batch.latest_ms = max(before, batch.max_timestamp_ms)
         self._batches.append(batch)
         self._bases.append(batch.base_offset)
-        if batch.producer.is_transactional and not batch.is_control:
-            self._open.setdefault(batch.producer.producer_id, []).append(batch)
+        producer = batch.producer
+        if producer.is_transactional and not batch.is_control:
+            self._open.setdefault(producer.producer_id, []).append(batch)
 
     def _tell_watchers(self) -> None:
         for watcher in self.watchers:
@@ -235,7 +235,7 @@ class PartitionLog:
 
     # -- reading ---------------------------------------------------------------------------
 
-    def batches(self, offset: int) -> Iterator[Batch]:
+    def batches(self, offset: int) -> Iterator[AnyBatch]:
         """The batches from the one that holds ``offset`` on, as a wire client fetches them."""
         return islice(self._batches, max(0, bisect_right(self._bases, offset) - 1), None)
 
@@ -261,7 +261,7 @@ class PartitionLog:
             index += 1
         return found, offset
 
-    def _slice(self, batch: Batch, offset: int, limit: int) -> list[RawRecord]:
+    def _slice(self, batch: AnyBatch, offset: int, limit: int) -> list[RawRecord]:
         records = self._records(batch)
         if len(records) == batch.end_offset - batch.base_offset:
             first = max(0, offset - batch.base_offset)
@@ -269,8 +269,8 @@ class PartitionLog:
             first = bisect_left(records, offset, key=_offset_of)
         return records[first : first + limit]
 
-    def _records(self, batch: Batch) -> list[RawRecord]:
-        if batch.records is not None:
+    def _records(self, batch: AnyBatch) -> list[RawRecord]:
+        if isinstance(batch, Batch):
             return batch.records
         assert self._decode is not None, "a log that takes wire batches is made with decode=…"
         return self._decode(batch)
@@ -321,7 +321,7 @@ class PartitionLog:
         for batch in self._batches:
             if batch.max_timestamp_ms < cutoff_ms:
                 continue
-            if batch.records is None or batch.is_control:
+            if isinstance(batch, WireBatch) or batch.is_control:
                 return max(batch.base_offset, self.start_offset)
             for record in self._live_records(batch):
                 if record.timestamp_ms >= cutoff_ms:
@@ -334,7 +334,7 @@ class PartitionLog:
             if batch.size <= excess:
                 excess -= batch.size
                 continue
-            if batch.records is not None:
+            if isinstance(batch, Batch):
                 for record in self._live_records(batch):
                     excess -= record_size(record.key, record.value, record.headers)
                     if excess < 0:
@@ -343,7 +343,6 @@ class PartitionLog:
         return self.end_offset
 
     def _live_records(self, batch: Batch) -> list[RawRecord]:
-        assert batch.records is not None
         if batch.base_offset >= self.start_offset:
             return batch.records
         return batch.records[bisect_left(batch.records, self.start_offset, key=_offset_of) :]
@@ -355,8 +354,8 @@ class PartitionLog:
                 break
             self.size -= batch.size
             whole += 1
-        if whole < len(self._batches) and self._batches[whole].records is not None:
-            head = self._batches[whole]
+        head = self._batches[whole] if whole < len(self._batches) else None
+        if isinstance(head, Batch):
             live = self._live_records(head)
             going = islice(live, bisect_left(live, start, key=_offset_of))
             size = sum(record_size(record.key, record.value, record.headers) for record in going)

@@ -43,6 +43,10 @@ class MemoryDelivery(Delivery):
             self._answer = receipt
         return receipt
 
+    def __repr__(self) -> str:
+        _ = self.receipt  # which shows no payload, as the record would
+        return super().__repr__()
+
     def result(self, timeout_s: float | None = 30.0) -> Receipt:
         """See :class:`Delivery`."""
         return self.receipt or super().result(timeout_s)
@@ -65,6 +69,10 @@ class AsyncMemoryDelivery(AsyncDelivery):
         if receipt is not None:
             self._answer = receipt
         return receipt
+
+    def __repr__(self) -> str:
+        _ = self.receipt  # which shows no payload, as the record would
+        return super().__repr__()
 
     def __await__(self) -> Generator[Any, None, Receipt]:
         _ = self.receipt  # puts the receipt where the record was

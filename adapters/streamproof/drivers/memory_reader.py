@@ -50,6 +50,7 @@ class MemoryReader:
         self._on_wake = on_wake
         self._is_committed = options.isolation == "read_committed"
         self._readings: dict[TopicPartition, Reading] = {}
+        self._held: frozenset[TopicPartition] = frozenset()
         self._order: list[Reading] = []
         self._turn = 0
         self._generation: int | None = None
@@ -125,8 +126,7 @@ class MemoryReader:
 
     def change(self) -> Notice | None:
         """What changed in what may be held."""
-        held = frozenset(self._readings)
-        entitled = self._seat.look(held)
+        entitled = self._seat.look(self._held)
         if entitled is None:
             return None
         lost = [
@@ -141,7 +141,7 @@ class MemoryReader:
             return Notice("lost", self._generation, tuple(sorted(lost)), {})
         if entitled.revoking:
             return Notice("revoke", self._generation, tuple(sorted(entitled.revoking)), {})
-        return self._assign(entitled.generation, entitled.partitions - held, entitled.is_complete)
+        return self._assign(entitled.generation, entitled.partitions - self._held, entitled.is_complete)
 
     def settle(self, notice: Notice) -> None:
         """The listener has been told: logs that were to be revoked go now."""
@@ -184,6 +184,7 @@ class MemoryReader:
         self._seat.look_again()
 
     def _reorder(self) -> None:
+        self._held = frozenset(self._readings)
         self._order = [self._readings[partition] for partition in sorted(self._readings)]
         self._turn = 0
 

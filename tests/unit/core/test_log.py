@@ -1,11 +1,14 @@
 """The log against a plain list that is walked from end to end for every question."""
 
+import struct
+import tracemalloc
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from streamproof.core.batch import BATCH_OVERHEAD, Batch, ProducerStamp, record_size
+from streamproof.core.batch import BATCH_OVERHEAD, NO_PRODUCER, ProducerStamp, WireBatch, record_size
 from streamproof.core.log import PartitionLog
 from streamproof.errors import OffsetOutOfRange
 from streamproof.records import RawRecord, Record, TopicPartition
@@ -25,9 +28,26 @@ def write(log: PartitionLog, *timestamps: int, producer: ProducerStamp | None = 
     return records
 
 
-def make_payload(name: int) -> bytes:
-    """What the log needs of a record batch: a header to write its place into, and a body to keep."""
-    return bytes(BATCH_OVERHEAD) + b"%04d" % name
+def make_payload(name: int, times: list[int], stamp: ProducerStamp = NO_PRODUCER) -> bytes:
+    """What the log needs of a record batch: a header, and a body to keep."""
+    attributes = 0x10 if stamp.is_transactional else 0
+    body = b"%04d" % name
+    return (
+        struct.pack(
+            ">qiiBIhiqq",
+            77,
+            49 + len(body),
+            88,
+            2,
+            0xC0FFEE,
+            attributes,
+            len(times) - 1,
+            times[0],
+            max(times),
+        )
+        + struct.pack(">qhii", stamp.producer_id, stamp.epoch, stamp.sequence, len(times))
+        + body
+    )
 
 
 class Entry:
@@ -56,8 +76,7 @@ class LogAgainstList(RuleBasedStateMachine):
         self.payloads: dict[bytes, list[int]] = {}
         self.sequences: dict[int, int] = {}
 
-    def decode(self, batch: Batch) -> list[RawRecord]:
-        assert batch.payload is not None
+    def decode(self, batch: WireBatch) -> list[RawRecord]:
         assert int.from_bytes(batch.payload[:8], "big") == batch.base_offset
         times = self.payloads[batch.payload[BATCH_OVERHEAD:]]
         return [make_record(batch.base_offset + index, time) for index, time in enumerate(times)]
@@ -91,10 +110,10 @@ class LogAgainstList(RuleBasedStateMachine):
 
     @rule(times=times, producer=producers, is_transactional=st.booleans())
     def append_payload(self, times: list[int], producer: int | None, is_transactional: bool) -> None:
-        payload = make_payload(len(self.payloads))
+        stamp = self.stamp(producer, is_transactional, len(times)) or NO_PRODUCER
+        payload = make_payload(len(self.payloads), times, stamp)
         self.payloads[payload[BATCH_OVERHEAD:]] = times
-        stamp = self.stamp(producer, is_transactional, len(times)) or ProducerStamp()
-        base = self.log.append_payload(payload, len(times), max(times), stamp)
+        base = self.log.append_payload(payload)
         assert base == len(self.entries)
         for index, time in enumerate(times):
             record = make_record(base + index, time)
@@ -246,7 +265,7 @@ def test_watchers_hear_of_appends_markers_and_deletion() -> None:
 
     log.watchers.append(Ear())
     write(log, 1, 1)
-    log.append_payload(make_payload(1), 2, 1)
+    log.append_payload(make_payload(1, [1, 1]))
     log.end_transaction(5, 0, True, 1)
     log.delete()
     assert heard == [(2, False), (4, False), (5, False), (5, True)]
@@ -256,7 +275,26 @@ def test_a_payload_keeps_all_but_its_place() -> None:
     log = PartitionLog(NAME)
     write(log, 1, 1, 1)
     log.leader_epoch = 9
-    payload = bytes(range(100))
-    log.append_payload(payload, 1, 1)
-    stored = next(iter(log.batches(3))).payload
-    assert stored == (3).to_bytes(8, "big") + payload[8:12] + (9).to_bytes(4, "big") + payload[16:]
+    payload = make_payload(1, [5, 7, 6], ProducerStamp(1 << 40, 3, 21))
+    log.append_payload(payload)
+    stored = next(iter(log.batches(3)))
+    assert isinstance(stored, WireBatch)
+    assert stored.payload == (3).to_bytes(8, "big") + payload[8:12] + (9).to_bytes(4, "big") + payload[16:]
+    assert (stored.base_offset, stored.end_offset, stored.size) == (3, 6, len(payload))
+    assert (stored.max_timestamp_ms, stored.latest_ms) == (7, 7)
+    assert stored.producer == ProducerStamp(1 << 40, 3, 21, is_transactional=False)
+    assert not stored.is_control
+
+
+def test_payloads_take_little_more_memory_than_their_bytes() -> None:
+    log = PartitionLog(NAME)
+    payload = make_payload(1, [1_700_000_000_000], ProducerStamp(1, 0, 5)) + bytes(1000)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(3000):
+            log.append_payload(payload)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert taken < 1.3 * log.size

@@ -10,8 +10,8 @@ from streamproof.errors import (
     NotAssigned,
     OffsetOutOfRange,
     TimedOut,
-    Unreachable,
     UnknownTopic,
+    Unreachable,
     Unsupported,
     UsageError,
 )

@@ -43,7 +43,7 @@ def test_a_newcomer_gets_logs_only_after_their_holder_was_asked(world, log):
 
     def during(partitions):
         seen.append((held(first), second.poll(1000, 0)))
-        first.commit({partition: 3 for partition in partitions}, 1)
+        first.commit(dict.fromkeys(partitions, 3), 1)
 
     ear.during_revoke = during
     assert first.poll(1000, 0) == []

@@ -40,6 +40,16 @@ def test_a_record_comes_back_as_it_was_sent(world):
     assert (record.timestamp_ms, record.attempt, record.is_redelivered) == (1234, 1, False)
 
 
+def test_a_delivery_tells_callbacks_and_shows_no_payload(world):
+    delivery = world.send(b"secret", b"hidden")
+    heard = []
+    delivery.add_done_callback(heard.append)
+    assert heard == [delivery]
+    assert "secret" not in repr(world.send(b"secret", b"hidden"))
+    assert delivery.error is None
+    assert delivery.receipt is delivery.receipt == delivery.result(0)
+
+
 def test_the_cluster_s_clock_gives_the_time(world, clock):
     clock.advance(7)
     receipt = world.send().result(0)
