@@ -20,7 +20,7 @@ PACKAGES = {
 }
 
 # The command line and its demonstrations stand on top of all rooms, though they lie in the harness.
-ON_TOP = ("streamproof_harness.cli", "streamproof_harness.demonstration")
+ON_TOP = ("streamproof_harness.cli", "streamproof_harness.cli.demonstration")
 
 # Below -> what it must never know of.
 NEVER_UP = {

@@ -13,6 +13,7 @@ _COMMANDS = {
     "doctor": ("servers", "What is installed, which brokers can be had, which settings hold."),
     "down": ("servers", "Stop the brokers that `up` started."),
     "list": ("catalogue", "The scenarios, and what each one shows."),
+    "mutants": ("mutants", "Plant defects, and see that the checks find each."),
     "run": ("run", "Run scenarios on one or more backends and judge them."),
     "up": ("servers", "Start real brokers on this machine and print their addresses."),
 }

@@ -14,7 +14,7 @@ def demo(context: click.Context, backend: str, seed: int, rate: int, seconds: fl
     """Sensor readings through a backend: what was expected beside what came, and the verdict."""
     if context.invoked_subcommand is not None:
         return 0
-    from streamproof_harness.demonstration import show_scenario
+    from streamproof_harness.cli.demonstration import show_scenario
 
     parameters = {"rate": rate, "seconds": seconds}
     return show_scenario("sensors-at-rate", backend, seed, parameters, shows_all=shows_all)
@@ -30,7 +30,7 @@ def lost_messages(fix: bool, backend: str, seed: int, shows_all: bool) -> int:
 
     Exit status 1: the loss is named. With --fix nothing is lost, and it is 0.
     """
-    from streamproof_harness.demonstration import show_scenario
+    from streamproof_harness.cli.demonstration import show_scenario
 
     name = "lost-messages-fixed" if fix else "lost-messages"
     return show_scenario(name, backend, seed, {}, shows_all=shows_all)
