@@ -94,8 +94,9 @@ def _lanes_of_logs(terms: Terms, rows: Ints, send: Ints) -> tuple[Ints, Ints, Ar
     place = terms.send_place[send]
     # Without an offset only the order of one process' own sends is known.
     owner = np.where(place >= 0, -1, terms.history.sends.process[send])
-    lane = _numbered(terms.handle_group[rows], terms.home[send], owner)
-    return lane, np.where(place >= 0, place, send), terms.home[send] >= 0
+    log = np.where(place >= 0, terms.place_log[send], terms.home[send])
+    lane = _numbered(terms.handle_group[rows], log, owner)
+    return lane, np.where(place >= 0, place, send), log >= 0
 
 
 def _numbered(*columns: Array) -> Ints:

@@ -27,7 +27,7 @@ def judge_internal(terms: Terms, contract: Contract) -> Finding:
 
 
 def _judge(terms: Terms, rows: Ints, owner: Ints) -> Finding:
-    lane = owner * np.int64(terms.logs.count) + terms.home[rows]
+    lane = owner * np.int64(terms.logs.count) + terms.place_log[rows]
     rows, starts = in_lanes(rows, lane)
     place = terms.send_place[rows]
     late, highest = behind(place, starts)
@@ -38,8 +38,8 @@ def _judge(terms: Terms, rows: Ints, owner: Ints) -> Finding:
         before, after = int(rows[highest[at]]), int(rows[at])
         text = (
             f"{terms.history.names.processes[int(sends.process[after])]} sent {words.send(before)} and then "
-            f"{words.send(after)} to {terms.logs.name(int(terms.home[after]))}, and the later one stands "
-            "at or before the earlier"
+            f"{words.send(after)} to {terms.logs.name(int(terms.place_log[after]))}, and the later one "
+            "stands at or before the earlier"
         )
         events = [int(sends.invoked[before]), int(sends.invoked[after])]
         ends = int(sends.completed[before]), int(sends.completed[after])

@@ -21,7 +21,16 @@ from streamproof_harness.terms.ranges import Ranges, Reader
 from streamproof_harness.terms.readers import polled_by, readers_of
 from streamproof_harness.terms.roots import moved_records, parents_of, roots_of
 from streamproof_harness.terms.sends import first_of_sends, rows_of_ids, sends_of_records
-from streamproof_harness.terms.sessions import Reading, Sessions, reading_of, session_ends, sessions_of
+from streamproof_harness.terms.sessions import (
+    Reading,
+    Sessions,
+    reading_of,
+    session_ends,
+    sessions_of,
+    true_ends,
+)
+
+_NONE = np.empty(0, np.int64)
 
 
 class Terms:
@@ -180,6 +189,14 @@ class Terms:
         return place
 
     @cached_property
+    def place_log(self) -> Ints:
+        """The log in which each send stands, -1 where its place is not known."""
+        log = np.where(self.ack_place >= 0, self.send_log, -1)
+        unknown = np.flatnonzero((log < 0) & (self.first_poll >= 0))
+        log[unknown] = self.record_log[self.first_poll[unknown]]
+        return log
+
+    @cached_property
     def first_poll(self) -> Ints:
         """The first polled record of each send that tells an offset, moved ones aside; -1: none."""
         rows = np.where(self.is_moved | (self.record_place < 0), -1, np.arange(len(self.record_place)))
@@ -304,9 +321,8 @@ class Terms:
     def _session_ends(self) -> tuple[list[SessionEnd], list[tuple[int, int]]]:
         stands = transactions.stands(self.txn_states)
         uncommitted = {name for name, number in self.txn_numbers.items() if not stands[number]}
-        first_polled = {reader: int(at[0]) for reader, (at, _) in self.polled_by.items()}
         return session_ends(
-            self.history, self.logs, self.assignments, first_polled, uncommitted, self.processes
+            self.history, self.logs, self.assignments, self.polled_by, uncommitted, self.processes
         )
 
     @cached_property
@@ -388,39 +404,28 @@ class Terms:
     @cached_property
     def excuses(self) -> Excuses:
         """What excuses a repeated delivery."""
-        return self._excuses(self._session_ends[0])
+        return self._excuses(self.sessions)
 
     @cached_property
     def excuses_but_nacks(self) -> Excuses:
         """The same without nacks, which end a session but are themselves counted as attempts."""
         handles = self.history.handles
-        of_nacks = {int(at) for at in handles.invoked[handles.op == OP["nack"]]}
-        of_nacks |= {int(at) for at in handles.completed[handles.op == OP["nack"]]}
-        return self._excuses([end for end in self._session_ends[0] if end.index not in of_nacks])
+        nacked = handles.op == OP["nack"]
+        of_nacks = {*handles.invoked[nacked].tolist(), *handles.completed[nacked].tolist()}
+        of_log, of_process = self._session_ends
+        kept = [end for end in of_log if end.index not in of_nacks]
+        return self._excuses(sessions_of(kept, of_process))
 
-    def _excuses(self, of_log: list[SessionEnd]) -> Excuses:
-        ends: dict[tuple[int, int], list[int]] = {}
-        for end in of_log:
-            for group in self.groups_of_process.get(end.process, ()):
-                ends.setdefault((group, end.log), []).append(end.index)
-        for process, index in self._session_ends[1]:
-            for log in self._logs_read(process, index):
-                for group in self.groups_of_process.get(process, ()):
-                    ends.setdefault((group, log), []).append(index)
+    def _excuses(self, sessions: Sessions) -> Excuses:
         faults = fault_spans(self.history.notes_of.get("fault", ()), self.history.events + 1)
-        return Excuses({name: np.unique(indexes) for name, indexes in ends.items()}, faults)
-
-    def _logs_read(self, process: int, index: int) -> list[int]:
-        """The logs in which a process has a session at an event, as far as one can tell."""
-        if self.assignments.assigned[process]:
-            return [
-                log
-                for (holder, log), spans in self.assignments.spans.items()
-                if holder == process and any(start < index <= stop for start, stop in spans)
-            ]
-        return [
-            log for (reader, log), (at, _) in self.polled_by.items() if reader == process and at[0] < index
-        ]
+        ends: dict[tuple[int, int], list[Ints]] = {}
+        for process, log in {*self.polled_by, *self.assignments.spans}:
+            polled_at = self.polled_by.get((process, log), (_NONE, _NONE))[0]
+            spans = self.assignments.spans.get((process, log), [])
+            own = true_ends(sessions.ends(process, log), polled_at, spans)
+            for group in self.groups_of_process.get(process, ()) if len(own) else ():
+                ends.setdefault((group, log), []).append(own)
+        return Excuses({name: np.unique(np.concatenate(own)) for name, own in ends.items()}, faults)
 
     @cached_property
     def commits(self) -> Commits:

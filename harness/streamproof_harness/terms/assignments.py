@@ -36,14 +36,14 @@ class Assignments:
 
     `assigned`: by process, whether it ever had an `assign`. `spans`: for each process and log the
     event indexes from when to when it was held. `ends`: where holding a log ended. `begins`: the
-    positions that assignments named. `first`: each process' first `assign`, and the logs in it.
+    positions that assignments named. `named`: each process' `assign` notes, and the logs in them.
     """
 
     assigned: Array
     spans: dict[tuple[int, int], list[tuple[int, int]]] = field(default_factory=dict)
     ends: list[SessionEnd] = field(default_factory=list)
     begins: list[Begin] = field(default_factory=list)
-    first: dict[int, tuple[int, frozenset[int]]] = field(default_factory=dict)
+    named: dict[int, list[tuple[int, frozenset[int]]]] = field(default_factory=dict)
 
     def held(self, process: Ints, log: Ints, first: Ints, last: Ints) -> Array:
         """Whether the process held the log at any event from `first` to `last` (row by row).
@@ -86,7 +86,7 @@ def assignments_of(
         if event is not None and event.op == "assign":
             gone = set(mine) - named
             result.assigned[process] = True
-            result.first.setdefault(process, (index, frozenset(named)))
+            result.named.setdefault(process, []).append((index, frozenset(named)))
             for log in named:
                 mine.setdefault(log, index)
             result.begins += [

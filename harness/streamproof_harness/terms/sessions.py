@@ -6,6 +6,7 @@ with a duration ends it twice, when it is invoked and when it completes: between
 knows whether it has had its effect.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -58,22 +59,24 @@ def session_ends(
     history: History,
     logs: Logs,
     assignments: Assignments,
-    first_polled: dict[tuple[int, int], int],
+    polled: Iterable[tuple[int, int]],
     uncommitted: set[str],
     numbers: dict[str, int],
 ) -> tuple[list[SessionEnd], list[tuple[int, int]]]:
     """All ends: of one log (those of assignments included), and of all logs of a process.
 
-    `first_polled`: for each process and log when the first poll of it completed; `uncommitted`: the
-    transactions that did not commit; `numbers`: those of the processes. The second list holds pairs
-    of process and event index.
+    `polled`: the processes and the logs that they polled from; `uncommitted`: the transactions that
+    did not commit; `numbers`: those of the processes. The second list holds pairs of process and
+    event index.
     """
     ends = list(assignments.ends)
-    for (process, log), polled_at in first_polled.items():
-        # Read without any assignment so far: the first one that does not name it ends that.
-        at, named = assignments.first.get(process, (-1, frozenset()))
-        if polled_at < at and log not in named:
-            ends.append(SessionEnd(process, log, at))
+    for process, log in polled:
+        # Read without being held, perhaps: an assignment that does not name it ends that too.
+        ends += [
+            SessionEnd(process, log, index)
+            for index, named in assignments.named.get(process, ())
+            if log not in named
+        ]
     for call in history.calls_of.get("seek", ()):
         if call.outcome != FAIL:
             process = numbers[call.invoked.process]
@@ -149,6 +152,23 @@ def sessions_of(ends: list[SessionEnd], shared: list[tuple[int, int]]) -> Sessio
         {reader: np.unique(indexes) for reader, indexes in of_log.items()},
         {process: np.unique(indexes) for process, indexes in of_process.items()},
     )
+
+
+def true_ends(ends: Ints, polled_at: Ints, spans: list[tuple[int, int]]) -> Ints:
+    """Those of `ends` at which there was something to end: the log held, or polled since the last one.
+
+    `ends` of one process in one log, `polled_at` the completions of its polls, `spans` when it held it.
+    """
+    if not len(ends):
+        return ends
+    polled = np.searchsorted(polled_at, ends)
+    is_true = polled > np.concatenate([[0], np.searchsorted(polled_at, ends[:-1])])
+    if spans:
+        starts = np.array([start for start, _ in spans])
+        stops = np.array([stop for _, stop in spans])
+        at = np.searchsorted(starts, ends) - 1
+        is_true |= (at >= 0) & (stops[np.maximum(at, 0)] >= ends)
+    return ends[is_true]
 
 
 def reading_of(

@@ -22,6 +22,9 @@ class Story:
         self._calls = 0
         self._seqs: dict[Any, int] = {}
 
+    def __repr__(self) -> str:
+        return "\n".join(["a story:", *map(str, self.events)])
+
     # -- events ------------------------------------------------------------------------------
 
     def _add(self, process: str, type: str, op: str, fields: dict[str, Any]) -> int:
