@@ -123,8 +123,8 @@ def message_of(table: Mapping[str, Any], message_id: str, timestamp_s: int | Non
     timestamp_ms = table.get(MS)
     if not isinstance(timestamp_ms, int):
         timestamp_ms = timestamp_s * 1000 if timestamp_s is not None else 0
-    packed = table.get(HEADERS)
-    headers: Headers = _unpack_headers(packed) if isinstance(packed, bytes) else ()
+    packed = _as_bytes(table.get(HEADERS))
+    headers: Headers = _unpack_headers(packed) if packed is not None else ()
     foreign = [name for name in table if name not in _OWN and not name.startswith("x-")]
     if foreign:
         headers += tuple((name, _as_bytes(table[name])) for name in foreign)

@@ -17,6 +17,7 @@ _BODY_SIZE = Struct(">Q")
 _DELIVERY = Struct(">QB")
 _INDEX = Struct(">I")
 _PUBLISH = Struct(">HHH")
+_ACK_FRAME = Struct(">BHIHHQ?B")
 _BASIC = 60
 _BASIC_DELIVER = 60 << 16 | 60
 _BASIC_ACK = 60 << 16 | 80
@@ -43,6 +44,11 @@ def publish_method(channel: int, exchange: str, routing_key: str) -> bytes:
     """The frame of one ``basic.publish``, mandatory; the same for every message to one place."""
     payload = _PUBLISH.pack(_BASIC, 40, 0) + short_string(exchange) + short_string(routing_key) + _MANDATORY
     return _FRAME.pack(_METHOD, channel, len(payload)) + payload + _END
+
+
+def ack_method(channel: int, tag: int, is_multiple: bool) -> bytes:
+    """The frame of one ``basic.ack``."""
+    return _ACK_FRAME.pack(_METHOD, channel, 13, _BASIC, 80, tag, is_multiple, 0xCE)
 
 
 def content_frames(method: bytes, channel: int, properties: bytes, body: bytes, frame_max: int) -> bytes:
