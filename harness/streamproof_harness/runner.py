@@ -89,7 +89,7 @@ def run_scenario(
     name = f"run-{uuid.uuid4().hex[:10]}"
     own = {"url": f"memory://{name}"} if backend == "memory" else {"url": url, "namespace": f"{name}."}
     place = Place(**own, mutant=mutant)
-    capabilities = _capabilities(place)
+    capabilities = capabilities_of(place)
     header = {
         "run": name,
         "backend": parse_address(place.url).redacted,
@@ -98,7 +98,7 @@ def run_scenario(
         "colour": colour,
         "parameters": chosen,
         "contract": _contract(scenario),
-        "capabilities": _in_histories(capabilities),
+        "capabilities": in_histories(capabilities),
         "python": sys.version.split()[0],
     }
     if mutant:
@@ -168,13 +168,13 @@ def _contract(scenario: Scenario) -> Any:
     return described
 
 
-def _capabilities(place: Place) -> Capabilities:
+def capabilities_of(place: Place) -> Capabilities:
     """What the backend says it can do."""
     with connect(place.url) as bus:
         return bus.capabilities
 
 
-def _in_histories(declared: Capabilities) -> dict[str, bool]:
+def in_histories(declared: Capabilities) -> dict[str, bool]:
     """The same under the names that histories use."""
     return {
         "offsets": declared.has_group_offsets,

@@ -11,7 +11,7 @@ from streamproof_harness.plans import ReaderPlan
 
 _FLOW: Final[dict[str, Any]] = {
     "scenario": "fan-out",
-    "parameters": {"rate": 2000, "seconds": 0.2, "customers": 100},
+    "parameters": {"rate": 4000, "seconds": 0.1, "customers": 100},
 }
 """Two groups of one topic, 400 orders: ``shipments`` has one member, which handles 0.2 ms a record."""
 
@@ -20,7 +20,7 @@ _SHIPMENTS: Final[dict[str, Any]] = {**_FLOW, "group": "shipments"}
 
 _PARTITIONS: Final[dict[str, Any]] = {
     "scenario": "order-per-partition",
-    "parameters": {"rate": 2000, "seconds": 0.2, "devices": 100},
+    "parameters": {"rate": 4000, "seconds": 0.1, "devices": 100},
 }
 _PAUSES: Final[dict[str, Any]] = {
     "scenario": "pause-resume",
@@ -32,7 +32,7 @@ _MEMBERS: Final[dict[str, Any]] = {
 }
 _RETRIES: Final[dict[str, Any]] = {
     "scenario": "retry-fixed",
-    "parameters": {"rate": 1000, "seconds": 0.3, "customers": 50},
+    "parameters": {"rate": 2000, "seconds": 0.15, "customers": 50},
 }
 _BURST: Final[dict[str, Any]] = {
     "scenario": "retry-fixed",
@@ -42,7 +42,7 @@ _BURST: Final[dict[str, Any]] = {
 
 _POISON: Final[dict[str, Any]] = {
     "scenario": "poison",
-    "parameters": {"rate": 1000, "seconds": 0.4, "customers": 50},
+    "parameters": {"rate": 2000, "seconds": 0.2, "customers": 50},
 }
 _CRASH: Final[dict[str, Any]] = {
     "scenario": "lost-messages-fixed",

@@ -25,6 +25,20 @@ class BeginsOneTooLate(BrokenConsumer):
 
 
 class SkipsARecord(BrokenPoll):
+    """In a log of which an earlier poll brought something."""
+
+    def __init__(self, inner: ConsumerDriver, turn: Turn) -> None:
+        super().__init__(inner, turn)
+        self._polled: set[TopicPartition] = set()
+
+    def poll(self, max_records: int, timeout_s: float) -> list[RawRecord]:
+        records = super().poll(max_records, timeout_s)
+        self._polled.update(record.topic_partition for record in records)
+        return records
+
+    def fits(self, records: Sequence[RawRecord]) -> bool:
+        return any(records[at].topic_partition in self._polled for at in self.chosen(records)[:1])
+
     def strike(self, records: list[RawRecord]) -> list[RawRecord]:
         del records[self.chosen(records)[0]]
         return records
@@ -41,14 +55,11 @@ class SkipsWithinAPoll(BrokenPoll):
 class SkipsAfterAPause(SkipsARecord):
     """What it had fetched when it was paused is gone."""
 
-    is_paused = False
+    is_ready = False
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        self.is_paused = True
+        self.is_ready = True
         self.inner.pause(partitions)
-
-    def fits(self, records: Sequence[RawRecord]) -> bool:
-        return self.is_paused and super().fits(records)
 
 
 class RepeatsARecord(BrokenPoll):

@@ -78,10 +78,13 @@ class BrokenPoll(BrokenConsumer):
     least = 1
     """Records of one log that the poll must bring."""
 
+    is_ready = True
+    """Whether everything else has come about that the harm needs."""
+
     def poll(self, max_records: int, timeout_s: float) -> list[RawRecord]:
         """See the driver."""
         records = self.inner.poll(max_records, timeout_s)
-        if not self.turn.count(record.headers for record in records):
+        if not self.turn.count(record.headers for record in records) or not self.is_ready:
             return records
         for _ in range(_GATHERING_POLLS):
             if self.fits(records) or len(records) >= max_records:
