@@ -23,6 +23,7 @@ def capabilities_of(has_log: bool) -> Capabilities:
         can_compact=False,
         can_transact=False,
         has_idempotence=True,
+        has_one_order=False,
     )
 
 
