@@ -7,14 +7,13 @@ any one request, so nothing else shares it.
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from typing import Any
 
 import aiormq
 from pamqp import commands as spec
 
 from streamproof.drivers.rabbitmq_aio_pika_link import AioLink, native_error
-from streamproof.drivers.rabbitmq_codec import Message, message_of, properties_bytes
+from streamproof.drivers.rabbitmq_codec import Message, properties_bytes, read_message
 from streamproof.drivers.rabbitmq_errors import lost
 from streamproof.drivers.rabbitmq_wire import ack_method, content_frames, publish_method
 from streamproof.errors import BackendError, StreamproofError
@@ -77,6 +76,7 @@ class AioChannel:
     async def close(self) -> None:
         """Close it: what was delivered and not acknowledged goes back, in its place and order."""
         self._is_closing = True
+        self._deafen()
         if self._channel is not None and not self._channel.is_closed:
             with suppress(Exception):
                 await self._channel.close()
@@ -85,8 +85,16 @@ class AioChannel:
         """The channel is open."""
 
     def _closed(self, closing: Any) -> None:
+        self._deafen()
+        # From here on the number may be another channel's.
+        self.number = 0
         reason = None if closing.cancelled() else closing.exception()
         self._end(None if self._is_closing else native_error(reason, self.doing))
+
+    def _deafen(self) -> None:
+        """Take in nothing more."""
+        self.link.scanner.deliveries.pop(self.number, None)
+        self.link.scanner.confirms.pop(self.number, None)
 
     def _end(self, error: StreamproofError | None) -> None:
         told, self._on_end = self._on_end, None
@@ -125,15 +133,13 @@ class AioReadingChannel(AioChannel):
     async def ask(self) -> None:
         """Wait until the server has answered what was sent before: its deliveries are in."""
         await self.request(spec.Basic.Qos(prefetch_count=self._prefetch))
-        # Each delivery is handed over by a task of its own, begun before the answer was read.
-        await asyncio.sleep(0)
 
     async def stop(self) -> None:
         """Cancel the consumer, then close: acknowledgements sent before are taken in by then. What
         was delivered and not acknowledged goes back, in order."""
         self._on_end = None
+        self._deafen()
         if self.is_open:
-            await self.link.flushed()
             with suppress(StreamproofError):
                 for tag in self._tags:
                     await self.request(spec.Basic.Cancel(consumer_tag=tag))
@@ -149,29 +155,19 @@ class AioReadingChannel(AioChannel):
                 self._cancelled()
 
         channel._on_cancel_frame = cancelled
+        self.link.scanner.deliveries[self.number] = self._take
         await channel.basic_qos(prefetch_count=self._prefetch)
         for place in self._places or (None,):
             answer = await channel.basic_consume(
                 self._queue,
-                self._take,
+                _ignore,
                 exclusive=self._is_exclusive,
                 arguments=None if place is None else {"x-stream-offset": place},
             )
             self._tags.append(answer.consumer_tag)
 
-    async def _take(self, delivered: Any) -> None:
-        if self._is_closing or self._on_end is None or self.link.connection is None:
-            # Each delivery comes by a task of its own, which can run after the end.
-            return
-        properties = delivered.header.properties
-        sent = properties.timestamp
-        message = message_of(
-            properties.headers or {},
-            properties.message_id or "",
-            int(sent.timestamp()) if isinstance(sent, datetime) else None,
-            delivered.body,
-        )
-        self._deliver(delivered.delivery.delivery_tag, bool(delivered.delivery.redelivered), message)
+    def _take(self, tag: int, is_redelivered: bool, properties: bytes, body: bytes) -> None:
+        self._deliver(tag, is_redelivered, read_message(properties, body))
 
     def _cancelled(self) -> None:
         told, self._on_end = self._on_end, None
@@ -181,8 +177,7 @@ class AioReadingChannel(AioChannel):
 
 
 class AioWritingChannel(AioChannel):
-    """Publishes with confirms. aiormq keeps a future and two dictionary entries a message and walks
-    through all of them at every confirm; so messages are put together, and confirms taken, here."""
+    """Publishes with confirms."""
 
     def __init__(
         self,
@@ -220,14 +215,14 @@ class AioWritingChannel(AioChannel):
 
     async def _ready(self) -> None:
         channel = self._channel
-        channel._on_confirm_frame = self._confirmed
+        self.link.scanner.confirms[self.number] = self._on_confirm
         # Asked for by aiormq with the message id of a message that came back.
         channel.message_id_delivery_tag = _Returns(self._on_return)
         await channel.rpc(spec.Confirm.Select())
 
-    async def _confirmed(self, frame: Any) -> None:
-        is_ack = isinstance(frame, spec.Basic.Ack)
-        self._on_confirm(frame.delivery_tag, bool(frame.multiple), is_ack)
+
+def _ignore(_: Any) -> None:
+    """Deliveries are taken by the scanner before aiormq sees them."""
 
 
 class _Returns(dict[str, int]):

@@ -1,19 +1,22 @@
 """One aio-pika connection, made again when it is lost.
 
 aio-pika's robust connection can come back without its consumers, so this is the plain one, and
-the recovery is the drivers' own. Channels are aiormq's, which aio-pika stands on. Frames that are
-put together here (publishes, acks) leave through one queue of the link, in order.
+the recovery is the drivers' own. Channels are aiormq's, which aio-pika stands on. aiormq makes a
+task of every delivery and walks through all unconfirmed messages at every confirm, so those frames
+are taken out of the stream before it sees them, and publishes and acks written beside it; every
+other frame is its own.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
 import aio_pika
 import aiormq
-from aiormq.abc import ChannelFrame
+from yarl import URL
 
 from streamproof.drivers.rabbitmq_errors import (
     ACCESS_REFUSED,
@@ -25,6 +28,7 @@ from streamproof.drivers.rabbitmq_errors import (
     reply_error,
 )
 from streamproof.drivers.rabbitmq_topology import Endpoint, version_of
+from streamproof.drivers.rabbitmq_wire import HEARTBEAT, FrameScanner
 from streamproof.errors import StreamproofError, TimedOut, Unreachable
 
 _log = logging.getLogger("streamproof.rabbitmq")
@@ -32,6 +36,7 @@ _log = logging.getLogger("streamproof.rabbitmq")
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
 _CONNECT_TIMEOUT_S = 5.0
+_SIGN_OF_LIFE_S = 0.5
 _BREATHS = 20
 """Turns of the event loop that a frame takes from the socket to where it is read, and some."""
 
@@ -76,6 +81,45 @@ async def wait_for_news(news: asyncio.Event, left_s: float) -> None:
         waiter.cancel()
 
 
+class _Tap(aiormq.TransportFactory):
+    """Opens the socket, and reads along."""
+
+    def __init__(self) -> None:
+        self.scanner = FrameScanner(self._pass_on)
+        self.writer: asyncio.StreamWriter | None = None
+        self._feed: Callable[[bytes], None] = _nowhere
+        self._passed_s = 0.0
+
+    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """What aiormq reads from and writes to."""
+        kwargs.pop("ssl_context_provider", None)
+        try:
+            reader, self.writer = await asyncio.open_connection(url.host, url.port, **kwargs)
+        except OSError as cause:
+            raise aiormq.exceptions.AMQPConnectionError(*cause.args) from cause
+        self._feed = reader.feed_data
+        setattr(reader, "feed_data", self._take)  # noqa: B010 - mypy takes methods for constants
+        return reader, self.writer
+
+    def _take(self, data: bytes) -> None:
+        self.scanner.feed(data)
+        if self.scanner.bytes_taken:
+            self.scanner.bytes_taken = 0
+            now_s = time.monotonic()
+            if now_s - self._passed_s > _SIGN_OF_LIFE_S:
+                # The server sends no heartbeats while it sends deliveries, and aiormq sees none of
+                # those: it would take the connection for dead.
+                self._passed_s = now_s
+                self._feed(HEARTBEAT)
+
+    def _pass_on(self, frame: bytes) -> None:
+        self._feed(frame)
+
+
+def _nowhere(_: bytes) -> None:
+    """There is no connection yet."""
+
+
 class AioLink:
     """The connection, kept up until ``close``. ``on_up`` and ``on_down`` run on its event loop.
 
@@ -108,10 +152,12 @@ class AioLink:
         self._wish = asyncio.Event()
         self._first = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
-        self._outgoing: list[bytes] = []
-        self._has_outgoing = asyncio.Event()
-        self._is_flushed = asyncio.Event()
-        self._is_flushed.set()
+        self._tap = _Tap()
+
+    @property
+    def scanner(self) -> FrameScanner:
+        """Where channels register for their deliveries and confirms."""
+        return self._tap.scanner
 
     @property
     def where(self) -> str:
@@ -138,14 +184,10 @@ class AioLink:
         task.add_done_callback(self._ended)
 
     def emit(self, frames: bytes) -> None:
-        """Send whole frames, soon and in order."""
-        self._outgoing.append(frames)
-        self._has_outgoing.set()
-        self._is_flushed.clear()
-
-    async def flushed(self) -> None:
-        """Wait until what was emitted is on its way before anything else."""
-        await self._is_flushed.wait()
+        """Write whole frames, in order with everything else that is written."""
+        writer = self._tap.writer
+        if writer is not None and not writer.is_closing():
+            writer.write(frames)
 
     def wake(self) -> None:
         """Connect if it was waiting for leave to."""
@@ -207,17 +249,22 @@ class AioLink:
 
     async def _connect(self) -> bool:
         host, port = self._endpoint.hosts[self._attempts % len(self._endpoint.hosts)]
-        try:
-            self.native = await aio_pika.connect(
+        tap = _Tap()
+        native = aio_pika.Connection(
+            URL.build(
+                scheme="amqp",
                 host=host,
                 port=port,
-                login=self._endpoint.username,
+                user=self._endpoint.username,
                 password=self._endpoint.password,
-                virtualhost=self._endpoint.vhost,
-                timeout=_CONNECT_TIMEOUT_S,
-                client_properties={"connection_name": f"streamproof {self._name}"},
-                heartbeat=self._heartbeat_s,
-            )
+                path="/" + self._endpoint.vhost,
+                query={"heartbeat": str(self._heartbeat_s)},
+            ),
+            client_properties={"connection_name": f"streamproof {self._name}"},
+        )
+        native.kwargs["transport_factory"] = tap
+        try:
+            await native.connect(timeout=_CONNECT_TIMEOUT_S)
         except (OSError, TimeoutError, aiormq.exceptions.AMQPError) as cause:
             self._attempts += 1
             if self._attempts >= len(self._endpoint.hosts):
@@ -226,7 +273,9 @@ class AioLink:
             return False
         self._attempts = 0
         self.error = None
-        self.connection = self.native.transport.connection
+        self._tap, self.native = tap, native
+        assert native.transport is not None
+        self.connection = native.transport.connection
         self.version = version_of(dict(self.connection.server_properties or {}))
         self.frame_max = self.connection.connection_tune.frame_max or self.frame_max
         self._first.set()
@@ -242,34 +291,14 @@ class AioLink:
 
     async def _serve(self) -> None:
         """While the connection lasts."""
-        connection = self.connection
-        sender = asyncio.create_task(self._send(connection))
         self._on_up()
         try:
             with suppress(Exception):
-                await connection.closing
+                await self.connection.closing
         finally:
-            sender.cancel()
             self.connection = None
             for task in list(self._tasks):
                 task.cancel()
-            self._outgoing = []
-            self._is_flushed.set()
             if not self._is_closing:
                 _log.warning("%s: the connection to RabbitMQ at %s was lost", self._name, self.where)
             self._on_down(lost(f"at {self.where}", "closed by the server or the network"))
-
-    async def _send(self, connection: Any) -> None:
-        """Write what was emitted, at the pace of the socket."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._has_outgoing.wait()
-            self._has_outgoing.clear()
-            while self._outgoing:
-                pieces, self._outgoing = self._outgoing, []
-                drained = loop.create_future()
-                frame = ChannelFrame(payload=b"".join(pieces), should_close=False, drain_future=drained)
-                await connection.write_queue.put(frame)
-                if not self._outgoing:
-                    self._is_flushed.set()
-                await drained

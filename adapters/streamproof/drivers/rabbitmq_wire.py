@@ -27,6 +27,9 @@ _FRAME_OVERHEAD = 8
 _HEADER_START = 12
 """Class, weight and body size stand before the properties in a header frame."""
 
+HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+"""The frame of a heartbeat."""
+
 Deliver = Callable[[int, bool, bytes, bytes], None]
 """Called with delivery tag, whether it was redelivered, the raw properties, the body."""
 
