@@ -22,6 +22,11 @@ from streamproof_harness.mutants._async.seams import AsyncSeams
 from streamproof_harness.plans import Place, ReaderPlan
 from streamproof_harness.recorder import EventRecorder
 
+_DYING_S = 0.1
+"""How long a handler is at work before it dies. An acknowledgement that no answer follows must have
+been taken in by then, or its record comes again: the kernel of a process that is killed throws away
+what was sent and not read yet, if there was something to receive."""
+
 
 class PlannedFailure(Exception):
     """The handler fails here because the plan says so."""
@@ -159,6 +164,8 @@ class AsyncReader:
 
     async def _handle(self, record: Record[Any, Any]) -> None:
         if self.plan.acknowledges_first:
+            if self._handled + 1 == self.plan.crash_after:
+                await pause_s(_DYING_S)
             self._count_towards_crash()
         if self.plan.handle_s:
             await pause_s(self.plan.handle_s)
