@@ -17,6 +17,7 @@ import msgspec
 from streamproof_harness._async.reader import AsyncReader
 from streamproof_harness._sync.reader import Reader
 from streamproof_harness.findings import PipedFindings
+from streamproof_harness.logs import log_to_stderr
 from streamproof_harness.plans import Place, ReaderPlan
 from streamproof_harness.recorder import PipeRecorder
 
@@ -51,6 +52,7 @@ def _obey(reader: Reader | AsyncReader) -> None:
 
 def main() -> None:
     """Run one reader to its end."""
+    log_to_stderr()
     orders = msgspec.json.decode(sys.stdin.readline(), type=MemberOrders)
     recorder = PipeRecorder(orders.events, orders.start_ns)
     reporter = PipedFindings(orders.findings)

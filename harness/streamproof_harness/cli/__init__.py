@@ -48,8 +48,10 @@ def command() -> None:
 def main() -> None:
     """The entry point: one clear line for every error, and the exit statuses of a verdict."""
     from streamproof_harness.history import HistoryError
+    from streamproof_harness.logs import log_to_stderr
     from streamproof_harness.servers import ServerError
 
+    log_to_stderr()
     try:
         status = command.main(standalone_mode=False)
     except click.exceptions.Exit as end:
