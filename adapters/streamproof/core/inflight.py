@@ -10,10 +10,16 @@ A pure ledger: no I/O, no clock (times are passed in), no locks (the consumer gu
   ``attempt`` counts the nacks of the record itself, not those of one before it in the lane.
 
 An *identity* names a record within its log: its offset, or the driver's token where it has none.
+
+Most polls are acknowledged as they came. A run of one log therefore stays *whole*, which costs next
+to nothing a record, until a part of it is acknowledged or given back; only then it is spread into
+the books that know each record.
 """
 
 from collections import deque
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import compress
+from operator import attrgetter, ne
 from typing import Any
 
 import msgspec
@@ -26,8 +32,16 @@ _WHOLE_LOG = object()
 _AT_ONCE_S = float("-inf")
 
 
+_topic, _partition, _offset = attrgetter("topic"), attrgetter("partition"), attrgetter("offset")
+
+
 def _identity(record: Record[Any, Any]) -> Hashable:
     return record.offset if record.offset is not None else record.token
+
+
+def _identities(records: Iterable[Record[Any, Any]]) -> list[Hashable]:
+    offsets = list(map(_offset, records))
+    return offsets if None not in offsets else list(map(_identity, records))
 
 
 class _HeldLane:
@@ -41,12 +55,14 @@ class _HeldLane:
 
 
 class _Ledger:
-    """One log's part: see the module's docstring. A lane is held as long as a record waits in it."""
+    """One log's part: see the module's docstring. A lane is held as long as a record waits in it;
+    while one is, nothing is whole."""
 
-    __slots__ = ("attempts", "delivered", "held", "lanes", "next_offset", "open", "order", "unseen")
+    __slots__ = ("attempts", "delivered", "held", "lanes", "next_offset", "open", "order", "unseen", "whole")
 
     def __init__(self, order: Order) -> None:
         self.order = order
+        self.whole: deque[Sequence[RawRecord]] = deque()  # runs after those in ``delivered``
         self.delivered: deque[RawRecord] = deque()
         self.open: set[Hashable] = set()
         self.attempts: dict[Hashable, int] = {}
@@ -58,11 +74,21 @@ class _Ledger:
     def lane(self, record: RawRecord) -> object:
         return record.key if self.order == "key" else _WHOLE_LOG
 
+    def __len__(self) -> int:
+        return len(self.open) + sum(map(len, self.whole))
+
+    def spread(self) -> None:
+        """Enter each record of the whole runs by itself."""
+        for run in self.whole:
+            self.delivered.extend(run)
+            self.open.update(_identities(run))
+        self.whole.clear()
+
     def deliver(self, records: Sequence[RawRecord]) -> Sequence[RawRecord]:
-        self.delivered.extend(records)
-        self.open.update(map(_identity, records))
+        self.whole.append(records)
         if not self.held:
             return records
+        self.spread()
         free = []
         for record in records:
             lane = self.lane(record)
@@ -75,16 +101,19 @@ class _Ledger:
                 self.unseen.add(_identity(record))
         return free
 
-    def acknowledge(self, records: Iterable[RawRecord]) -> list[RawRecord]:
+    def acknowledge(self, records: Sequence[RawRecord]) -> list[RawRecord]:
+        if self.whole and not self.delivered and _are_same(records, self.whole[0]):
+            self._reach(self.whole.popleft()[-1])
+            return list(records)
+        self.spread()
         is_open = self.open
         taken = []
-        for record in records:
-            identity = _identity(record)
+        for identity, record in zip(_identities(records), records, strict=True):
             if identity in is_open:
                 is_open.remove(identity)
                 taken.append(record)
         if self.lanes or self.attempts:
-            self._forget(map(_identity, taken))
+            self._forget(_identities(taken))
         self._advance()
         return taken
 
@@ -108,13 +137,22 @@ class _Ledger:
     def _advance(self) -> None:
         delivered, is_open = self.delivered, self.open
         last = None
+        if delivered and not is_open:
+            last = delivered[-1]
+            delivered.clear()
         while delivered and _identity(delivered[0]) not in is_open:
             last = delivered.popleft()
-        if last is not None and last.offset is not None:
+        if last is not None:
+            self._reach(last)
+
+    def _reach(self, last: RawRecord) -> None:
+        """Everything up to this record is acknowledged."""
+        if last.offset is not None:
             # Not below what was reached before a seek back: progress never goes back.
             self.next_offset = max(self.next_offset or 0, last.offset + 1)
 
     def give_back(self, record: Record[Any, Any], due_s: float) -> bool:
+        self.spread()
         identity = _identity(record)
         if identity not in self.open:
             return False
@@ -136,6 +174,7 @@ class _Ledger:
 
     def put_back(self, record: RawRecord) -> None:
         """Hand this record out first in its lane, at once."""
+        self.spread()
         identity, lane = _identity(record), self.lane(record)
         self.held.setdefault(lane, _HeldLane(_AT_ONCE_S)).waiting.appendleft(record)
         self.lanes[identity] = lane
@@ -168,10 +207,12 @@ class InFlight:
         self._order = order
         self._ledgers: dict[TopicPartition, _Ledger] = {}
         self._committed: dict[TopicPartition, int] = {}
+        self._last: list[RawRecord] = []
+        self._last_runs: _Runs = []
 
     def __len__(self) -> int:
         """Records delivered by the driver and not acknowledged, held ones included."""
-        return sum(len(ledger.open) for ledger in self._ledgers.values())
+        return sum(map(len, self._ledgers.values()))
 
     def open(self, partitions: Iterable[TopicPartition]) -> None:
         """Begin a ledger for each of these logs that has none."""
@@ -202,13 +243,16 @@ class InFlight:
     def deliver(self, records: Sequence[RawRecord]) -> Sequence[RawRecord]:
         """Enter what the driver returned; gives what may be handed out now. The rest waits in
         its held lane. Records of logs that are not held are dropped."""
-        runs = _runs(records)
+        # A list of our own: what is handed out is the application's to change.
+        self._last = list(records)
+        runs = self._last_runs = _runs(self._last)
         if len(runs) == 1:
-            return self._deliver_run(*runs[0])
-        free: list[RawRecord] = []
+            free = self._deliver_run(*runs[0])
+            return records if free is self._last else free
+        found: list[RawRecord] = []
         for partition, run in runs:
-            free.extend(self._deliver_run(partition, run))
-        return free
+            found.extend(self._deliver_run(partition, run))
+        return found
 
     def _deliver_run(self, partition: TopicPartition, run: Sequence[RawRecord]) -> Sequence[RawRecord]:
         ledger = self._ledgers.get(partition)
@@ -218,9 +262,10 @@ class InFlight:
         """Mark records as done, in any order; returns those that were not yet. A record that was
         acknowledged before is passed over; one whose log is not held raises
         :class:`NotAssigned`, after the others were taken."""
+        is_last = type(records) is list and records == self._last
         taken: list[RawRecord] = []
         missing: TopicPartition | None = None
-        for partition, run in _runs(records):
+        for partition, run in self._last_runs if is_last else _runs(records):
             ledger = self._ledgers.get(partition)
             if ledger is None:
                 missing = partition
@@ -308,7 +353,15 @@ class InFlight:
                 self._ledgers[partition].next_offset = None
 
 
-def _runs(records: Sequence[RawRecord]) -> list[tuple[TopicPartition, Sequence[RawRecord]]]:
+def _are_same(records: Sequence[RawRecord], run: Sequence[RawRecord]) -> bool:
+    """Whether these are the records of the run; decoded ones are other objects."""
+    return len(records) == len(run) and (records == run or _identities(records) == _identities(run))
+
+
+_Runs = list[tuple[TopicPartition, Sequence[RawRecord]]]
+
+
+def _runs(records: Sequence[RawRecord]) -> _Runs:
     """The records cut where the log changes; most polls are one or a few runs."""
     try:
         return _cut(records)
@@ -316,18 +369,19 @@ def _runs(records: Sequence[RawRecord]) -> list[tuple[TopicPartition, Sequence[R
         raise UsageError(f"acknowledge records as poll() returned them, not a {_kind(records)}") from cause
 
 
-def _cut(records: Sequence[RawRecord]) -> list[tuple[TopicPartition, Sequence[RawRecord]]]:
-    runs: list[tuple[TopicPartition, Sequence[RawRecord]]] = []
-    start = 0
-    topic, partition = None, -1
-    for index, record in enumerate(records):
-        if record.partition != partition or record.topic != topic:
-            if topic is not None:
-                runs.append((TopicPartition(topic, partition), records[start:index]))
-            start, topic, partition = index, record.topic, record.partition
-    if topic is not None:
-        runs.append((TopicPartition(topic, partition), records[start:] if start else records))
-    return runs
+def _cut(records: Sequence[RawRecord]) -> _Runs:
+    many = len(records)
+    if not many:
+        return []
+    topics, partitions = list(map(_topic, records)), list(map(_partition, records))
+    if partitions.count(partitions[0]) == many and topics.count(topics[0]) == many:
+        return [(TopicPartition(topics[0], partitions[0]), records)]
+    places = list(zip(topics, partitions, strict=True))
+    starts = [0, *compress(range(1, many), map(ne, places, places[1:]))]
+    ends = [*starts[1:], many]
+    return [
+        (TopicPartition(*places[start]), records[start:end]) for start, end in zip(starts, ends, strict=True)
+    ]
 
 
 def _kind(given: object) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
+
 from streamproof.core.inflight import InFlight
 from streamproof.errors import NotAssigned
 from streamproof.options import Order
@@ -40,6 +42,7 @@ class Log:
     progress: int | None = None
     committed: int = -1
     next_offset: int = 0
+    polls: list[list[Kept]] = field(default_factory=list)
 
 
 class InFlightMachine(RuleBasedStateMachine):
@@ -75,6 +78,7 @@ class InFlightMachine(RuleBasedStateMachine):
             known.kept.append(Kept(record, is_out=due_s is None, was_out=due_s is None, due_s=due_s))
             if due_s is None:
                 expected.append(record)
+        known.polls.append(known.kept[-len(fresh) :])
         assert free == expected
 
     @precondition(lambda self: self.open_records())
@@ -88,6 +92,22 @@ class InFlightMachine(RuleBasedStateMachine):
                 new.append(kept.record)
                 self.advance(self.logs[log])
         assert self.real.acknowledge([kept.record for _, kept in chosen]) == new
+
+    @precondition(lambda self: any(known.polls for known in self.logs.values()))
+    @rule(data=st.data(), is_decoded=st.booleans())
+    def acknowledge_as_it_came(self, data: st.DataObject, is_decoded: bool) -> None:
+        """Whole polls; decoded records are other objects."""
+        polls = [poll for known in self.logs.values() for poll in known.polls]
+        chosen = [kept for poll in data.draw(st.lists(st.sampled_from(polls), max_size=3)) for kept in poll]
+        given = [replace(kept.record, value="decoded") if is_decoded else kept.record for kept in chosen]
+        new = []
+        for record, kept in zip(given, chosen, strict=True):
+            if not kept.is_acked:
+                kept.is_acked, kept.is_out, kept.due_s = True, False, None
+                new.append(record)
+        for known in self.logs.values():
+            self.advance(known)
+        assert self.real.acknowledge(given) == new
 
     @precondition(lambda self: any(kept.was_out for _, kept in self.open_records()))
     @rule(data=st.data(), delay_s=st.sampled_from([0.0, 1.0, 5.0]))
@@ -176,7 +196,7 @@ class InFlightMachine(RuleBasedStateMachine):
         self.real.rewind([log])
         if log in self.held():
             known = self.logs[log]
-            known.kept, known.next_offset = [], 0
+            known.kept, known.polls, known.next_offset = [], [], 0
 
     @rule()
     def store(self) -> None:
