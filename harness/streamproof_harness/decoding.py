@@ -108,9 +108,7 @@ def _decode_piece(part: Part, piece: bytes) -> None:
     )
     if not rules_hold:
         raise BrokenRule("index or time")
-    types = bytes([_TYPE_CODES[e.type] for e in events])
-    ops = bytes([OP[e.op] for e in events])
-    kinds = np.frombuffer(types, np.uint8) | np.frombuffer(ops, np.uint8)
+    kinds = np.frombuffer(bytes([_TYPE_CODES[e.type] | OP[e.op] for e in events]), np.uint8)
     columns = Piece(events, kinds, first, part.tables, part.sends)
     columns.decode_sends()
     columns.decode_polls()

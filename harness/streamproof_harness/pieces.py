@@ -189,15 +189,17 @@ class Piece:
         self._add_bounded("records.partition", numbers([r.partition for r in records]))
         self._add_bounded("records.offset", _nullable([r.offset for r in records], -1), least=-1)
         columns["records.id"] = numbers([hash(r.id) for r in records])
-        extras = [r.extra for r in records]
-        if extras.count(None) == count:
+        extras: list[Any] = [r.extra for r in records]
+        without = extras.count(None)
+        if without == count:
             for name in ("crc", "key", "attempt"):
                 columns[f"records.{name}"] = np.full(count, ABSENT)
             return
-        known = [_NO_EXTRA if extra is None else extra for extra in extras]
-        columns["records.key"] = _key_hashes([x.key for x in known])
-        columns["records.crc"] = _optional_numbers([x.crc for x in known])
-        columns["records.attempt"] = _optional_numbers([x.attempt for x in known])
+        if without:
+            extras = [_NO_EXTRA if extra is None else extra for extra in extras]
+        columns["records.key"] = _key_hashes([x.key for x in extras])
+        columns["records.crc"] = _optional_numbers([x.crc for x in extras])
+        columns["records.attempt"] = _optional_numbers([x.attempt for x in extras])
 
     # -- the other operations --------------------------------------------------------------------
 
@@ -322,6 +324,8 @@ def _nullable(values: list[Any], null: int) -> Ints:
 
 
 def _optional_numbers(values: list[Any]) -> Ints:
+    if _is_absent(values):
+        return np.full(len(values), ABSENT)
     with contextlib.suppress(struct.error):
         return numbers(values)
     return numbers([ABSENT if v is UNSET else NULL if v is None else v for v in values])
@@ -340,7 +344,7 @@ def _key_hashes(keys: list[Any]) -> Ints:
 
 def _is_absent(values: list[Any]) -> bool:
     """Whether the field stands in no event at all."""
-    return values.count(UNSET) == len(values)
+    return values[0] is UNSET and values.count(UNSET) == len(values)
 
 
 def _records_of(event: Traffic) -> list[PolledRecord]:
