@@ -295,6 +295,13 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         **_POISON,
     ),
     Mutant(
+        "buries-twice",
+        "attempts-wrong",
+        "a worker does not acknowledge a record that it has buried, gets it again and buries it again",
+        at=1,
+        **_POISON,
+    ),
+    Mutant(
         "takes-nack-for-ack",
         "dead-letter-wrong",
         "a consumer takes the record that is given back for done",
@@ -304,14 +311,6 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         },
         at=1,
         **_RETRIES,
-    ),
-    Mutant(
-        "buries-twice",
-        "dead-letter-wrong",
-        "a worker does not acknowledge a record that it has buried, gets it again and buries it again",
-        others={"attempts-wrong": "it is tried once more than it may be"},
-        at=1,
-        **_POISON,
     ),
     Mutant(
         "drops-what-it-acknowledges",
