@@ -101,7 +101,7 @@ def producer_settings(common: Mapping[str, object], options: ProducerOptions) ->
         "partitioner": "murmur2_random",
         "message.max.bytes": _MAX_RECORD_BYTES,
         # How long a topic that the broker does not know (yet) is waited for.
-        "topic.metadata.propagation.max.ms": _REFRESH_MS,
+        "topic.metadata.propagation.max.ms": 1000,
     }
     return {**common, **settings, **allowed(options.native, "native")}
 
@@ -132,7 +132,7 @@ def consumer_settings(
         # In KIP-848 groups these are the broker's to decide.
         session_ms = int(options.session_timeout_s * 1000)
         settings["session.timeout.ms"] = session_ms
-        settings["heartbeat.interval.ms"] = max(1, min(3000, session_ms // 3))
+        settings["heartbeat.interval.ms"] = max(1, min(1000, session_ms // 3))
         settings["partition.assignment.strategy"] = "cooperative-sticky"
     if options.client_id is not None:
         settings["client.id"] = options.client_id

@@ -6,6 +6,7 @@ beside a busy sender (one report each switch interval), so senders serve the rep
 every few milliseconds; the thread here tells them when, and serves only while nobody sends.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,12 +18,22 @@ from streamproof.deliveries import Delivery, Settlement
 from streamproof.errors import StreamproofError, TimedOut, UsageError
 from streamproof.records import Receipt
 
+_log = logging.getLogger("streamproof.kafka")
+
 _SHORTEST_TICK_S = 0.002
 _LONGEST_TICK_S = 0.05
+_FEW = 100
+_GRACE_S = 0.01
+"""How long a busy sender is given to serve before the thread steps in: two that serve and send at
+once take the interpreter lock from each other for each report."""
+
 _SLICE_S = 0.05
 _PATIENCE_S = 0.005
 """How long a sender waits for another thread that is serving: without a pause it would keep the
 interpreter lock from that thread."""
+
+_callbacks = threading.Lock()
+"""Held for moments only, to add a callback or take them all; one lock a delivery would cost more."""
 
 _STORED: Any = "stored"
 """Answer of a delivery whose receipt was not asked for yet."""
@@ -41,7 +52,8 @@ class KafkaDelivery(msgspec.Struct, Settlement, eq=False):
 
     _topic: str
     _answer: Any = None
-    _callbacks: list[Callable[[Any], object]] | None = None
+    _callbacks: Any = None
+    """One callback, as most have none or one, or a list of them."""
     _partition: int = -1
     _offset: int | None = None
     _timestamp_ms: int = -1
@@ -60,7 +72,33 @@ class KafkaDelivery(msgspec.Struct, Settlement, eq=False):
         if self._callbacks is not None:
             self._run_callbacks()
 
-    add_done_callback = Delivery.add_done_callback
+    def add_done_callback(self, callback: Callable[[Delivery], object]) -> None:
+        """Call ``callback(delivery)`` once settled; at once if it is. What it raises is logged."""
+        with _callbacks:
+            held = self._callbacks
+            if held is None:
+                self._callbacks = callback
+            else:
+                self._callbacks = [*held, callback] if type(held) is list else [held, callback]
+        # The report writes the answer before it looks for callbacks, so one of the two sees the other.
+        if self._answer is not None:
+            self._run_callbacks()
+
+    def _run_callbacks(self) -> None:
+        with _callbacks:
+            held, self._callbacks = self._callbacks, None
+        try:
+            if held is not None and type(held) is not list:
+                held(self)
+                return
+        except Exception:
+            _log.exception("a callback of a delivery failed")
+            return
+        for callback in held or ():
+            try:
+                callback(self)
+            except Exception:
+                _log.exception("a callback of a delivery failed")
 
     @property
     def receipt(self) -> Receipt | None:
@@ -179,14 +217,15 @@ class ReportPump:
     def _run(self) -> None:
         tick_s = _SHORTEST_TICK_S
         while not self._is_stopping:
-            if self._pending() == 0:
+            pending = self._pending()
+            if pending == 0:
                 self._rest()
                 tick_s = _SHORTEST_TICK_S
             elif not self.is_due:
                 # A sender was here since: it shall serve again, at its next record.
                 self.is_due = True
                 tick_s = _SHORTEST_TICK_S
-                time.sleep(tick_s)
+                time.sleep(tick_s if pending < _FEW else _GRACE_S)
             else:
                 self._wake.clear()
                 served = self.serve(0.0, _PATIENCE_S)
