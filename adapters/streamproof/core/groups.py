@@ -289,7 +289,7 @@ class Group:
             del member.granted[partition]
             del self._holders[partition]
             taker = self._target_of.get(partition)
-            if taker is not None and taker in self.members:
+            if taker in self.members:
                 self.news.add(taker)
 
     def _grant(self, member: Member, target: frozenset[TopicPartition]) -> None:

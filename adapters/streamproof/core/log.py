@@ -251,8 +251,6 @@ class PartitionLog:
         index = max(0, bisect_right(self._bases, offset) - 1)
         while offset < end and len(found) < limit and index < len(self._batches):
             batch = self._batches[index]
-            if batch.base_offset >= end:
-                break
             if not batch.is_control and not (is_committed and batch.is_aborted):
                 found += self._slice(batch, offset, limit - len(found))
                 if len(found) >= limit:

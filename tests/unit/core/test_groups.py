@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from streamproof.core.groups import Group, NotHeld, StaleEpoch, Subscription, Timeouts, UnknownMember
 from streamproof.records import TopicPartition
 
@@ -84,6 +85,11 @@ def test_a_local_member_lives_as_long_as_it_polls(group: Group) -> None:
     group.polled("a", 5 * SECOND)
     assert group.expire(304 * SECOND) == []
     assert group.expire(305 * SECOND) == ["a"]
+
+
+def test_a_local_member_that_never_polls_is_not_waited_for_without_end(group: Group) -> None:
+    group.join("a", READINGS, LOCAL, 2 * SECOND)
+    assert group.next_deadline_ns == 302 * SECOND
 
 
 def test_a_member_that_died_expires_with_its_session_and_others_are_told(group: Group) -> None:

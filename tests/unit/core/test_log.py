@@ -228,11 +228,11 @@ def test_small_appends_share_batches_and_large_ones_do_not_grow_without_end() ->
 
 def test_a_producer_s_batch_grows_only_with_its_own_next_sequence() -> None:
     log = PartitionLog(NAME)
-    write(log, 1, 1, producer=ProducerStamp(7, 0, 10))
-    write(log, 1, producer=ProducerStamp(7, 0, 12))
+    write(log, 1, 1, producer=ProducerStamp(7, 0, 0))
+    write(log, 1, producer=ProducerStamp(7, 0, 2))
     assert len(list(log.batches(0))) == 1
     write(log, 1, producer=ProducerStamp(7, 0, 99))
-    write(log, 1, producer=ProducerStamp(7, 1, 13))
+    write(log, 1, producer=ProducerStamp(7, 1, 3))
     write(log, 1)
     assert [batch.base_offset for batch in log.batches(0)] == [0, 3, 4, 5]
 
@@ -269,6 +269,21 @@ def test_watchers_hear_of_appends_markers_and_deletion() -> None:
     log.end_transaction(5, 0, True, 1)
     log.delete()
     assert heard == [(2, False), (4, False), (5, False), (5, True)]
+
+
+def test_a_marker_tells_whose_transaction_it_ends() -> None:
+    log = PartitionLog(NAME)
+    write(log, 1, producer=ProducerStamp(5, 2, 0, is_transactional=True))
+    write(log, 1, producer=ProducerStamp(6, 0, 0, is_transactional=True))
+    log.end_transaction(5, 2, False, 9)
+    marker = list(log.batches(2))[-1]
+    assert marker.is_control
+    assert marker.producer == ProducerStamp(5, 2, -1, is_transactional=True)
+    assert log.aborted == [(5, 0, 2)]
+    log.end_transaction(6, 0, True, 9)
+    assert log.aborted == [(5, 0, 2)]
+    log.trim(3)
+    assert log.aborted == []
 
 
 def test_a_payload_keeps_all_but_its_place() -> None:
