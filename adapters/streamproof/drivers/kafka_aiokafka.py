@@ -58,7 +58,7 @@ async def _connected(settings: AddressSettings, address: Address, timeout_s: flo
     what = f"no answer from {address.redacted} within {timeout_s} s"
     failure: BaseException = TimeoutError("no connection was made")
     while True:
-        admin = made(AIOKafkaAdminClient, dict(settings.common))
+        admin: Any = made(AIOKafkaAdminClient, dict(settings.common))
         adopt(admin._client)
         try:
             async with asyncio.timeout(max(0.01, deadline.left_s)):

@@ -17,8 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from aiokafka.producer.message_accumulator import MessageAccumulator, MessageBatch
-from aiokafka.producer.sender import Sender, SendProduceReqHandler
+from aiokafka.producer import message_accumulator, sender
 from aiokafka.producer.transaction_manager import NO_PRODUCER_EPOCH, NO_PRODUCER_ID, PidAndEpoch
 
 from streamproof.deliveries import AsyncDelivery, Outcome
@@ -26,6 +25,12 @@ from streamproof.drivers.kafka_aiokafka_client import code_of, reason_of
 from streamproof.drivers.kafka_errors import Stored, meaning_of, send_error
 from streamproof.errors import StreamproofError
 from streamproof.records import Receipt, TopicPartition
+
+# Few of the insides have types.
+_MessageBatch: Any = message_accumulator.MessageBatch
+_MessageAccumulator: Any = message_accumulator.MessageAccumulator
+_Sender: Any = sender.Sender
+_SendProduceReqHandler: Any = sender.SendProduceReqHandler
 
 
 class Fate:
@@ -109,7 +114,7 @@ class KafkaAsyncDelivery(AsyncDelivery):
         super().add_done_callback(callback)
 
 
-class Batch(MessageBatch):  # type: ignore[misc]
+class Batch(_MessageBatch):  # type: ignore[misc]
     """A batch whose records share a fate."""
 
     def __init__(
@@ -236,7 +241,7 @@ class Ledger:
             numbers._sequence_numbers.clear()
 
 
-class Accumulator(MessageAccumulator):  # type: ignore[misc]
+class Accumulator(_MessageAccumulator):  # type: ignore[misc]
     """aiokafka's queue of batches, with ours in it."""
 
     ledger: Ledger
@@ -305,7 +310,7 @@ class Accumulator(MessageAccumulator):  # type: ignore[misc]
         return time.monotonic() - float(batch._ctime)
 
 
-class CarefulSender(Sender):  # type: ignore[misc]
+class CarefulSender(_Sender):  # type: ignore[misc]
     """aiokafka's sender; its requests can be cancelled, which it cannot do itself."""
 
     tasks: set["asyncio.Task[Any]"]
@@ -322,7 +327,7 @@ class CarefulSender(Sender):  # type: ignore[misc]
             self._muted_partitions.difference_update(batches)
 
 
-class _Request(SendProduceReqHandler):  # type: ignore[misc]
+class _Request(_SendProduceReqHandler):  # type: ignore[misc]
     """One produce request."""
 
     def create_request(self) -> Any:

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
+from aiokafka import client as native_client
 from aiokafka import errors as native_errors
-from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import create_conn
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -23,6 +23,10 @@ from streamproof.drivers.kafka_errors import call_error
 from streamproof.errors import StreamproofError, TimedOut
 
 _T = TypeVar("_T")
+
+# Few of the insides have types.
+_Client: Any = native_client.AIOKafkaClient
+_connect: Any = create_conn
 
 # Without a handler of the application's, Python would print the library's lines to standard error.
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())
@@ -146,7 +150,7 @@ async def finished(call: Coroutine[Any, Any, Any], timeout_s: float, what: str) 
     return error is None
 
 
-class CarefulClient(AIOKafkaClient):  # type: ignore[misc]
+class CarefulClient(_Client):  # type: ignore[misc]
     """The library's connections, metadata included, without making topics by asking for them."""
 
     wants_all = False
@@ -157,7 +161,7 @@ class CarefulClient(AIOKafkaClient):  # type: ignore[misc]
         is_all = topics is None or (self.wants_all and not topics)
         try:
             metadata = await self.metadata(None if is_all else list(topics))
-        except (native_errors.KafkaError, asyncio.TimeoutError) as cause:
+        except (TimeoutError, native_errors.KafkaError) as cause:
             _log.debug("no metadata: %s", cause)
             cluster_metadata.failed_update(None)
             return False
@@ -177,7 +181,7 @@ class CarefulClient(AIOKafkaClient):  # type: ignore[misc]
                 continue
             try:
                 return await connection.send(MetadataRequest(topics, False))
-            except (native_errors.KafkaError, asyncio.TimeoutError) as cause:
+            except (TimeoutError, native_errors.KafkaError) as cause:
                 failure = cause
         raise native_errors.KafkaConnectionError("no broker gave metadata") from failure
 
@@ -188,8 +192,8 @@ class CarefulClient(AIOKafkaClient):  # type: ignore[misc]
         except native_errors.KafkaConnectionError as failure:
             for host, port, _ in self.hosts:
                 try:
-                    connection = await create_conn(host, port, **self._connection_settings())
-                except (OSError, native_errors.KafkaError, asyncio.TimeoutError) as cause:
+                    connection = await _connect(host, port, **self._connection_settings())
+                except (TimeoutError, OSError, native_errors.KafkaError) as cause:
                     raise failure from cause
                 connection.close()
             raise
@@ -209,7 +213,7 @@ class CarefulClient(AIOKafkaClient):  # type: ignore[misc]
         }
 
 
-def adopt(client: AIOKafkaClient, *, wants_all: bool = False) -> CarefulClient:
+def adopt(client: Any, *, wants_all: bool = False) -> CarefulClient:
     """Make a client careful. aiokafka makes it deep inside of its producers and consumers, and takes
     no other; so its class is changed before it is started."""
     client.__class__ = CarefulClient

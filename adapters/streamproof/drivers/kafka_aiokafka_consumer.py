@@ -9,8 +9,7 @@ none.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import repeat
-from operator import attrgetter
+from itertools import chain
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -60,12 +59,12 @@ _LEAST_S = 0.5
 
 _PLACES: dict[str, Position] = {"earliest": "beginning", "latest": "end"}
 _NO_GENERATION = -1
-
-_offset = attrgetter("offset")
-_key = attrgetter("key")
-_value = attrgetter("value")
-_timestamp = attrgetter("timestamp")
-_headers = attrgetter("headers")
+_COORDINATOR_TASKS = (
+    "_coordination_task",
+    "_heartbeat_task",
+    "_commit_refresh_task",
+    "_reset_committed_task",
+)
 
 
 class AiokafkaConsumer:
@@ -83,9 +82,9 @@ class AiokafkaConsumer:
         self._closed = closed
         assignor = assignor_of(str(settings["partition_assignment_strategy"]))
         settings = {**settings, "partition_assignment_strategy": (assignor,)}
-        self.native: AIOKafkaConsumer = made(AIOKafkaConsumer, settings)
+        self.native: Any = made(AIOKafkaConsumer, settings)
         adopt(self.native._client, wants_all=options.pattern is not None)
-        self._state = self.native._subscription
+        self._state: Any = self.native._subscription
         self._session_s = options.session_timeout_s
         self._handover = Handover(
             self._generation,
@@ -198,10 +197,7 @@ class AiokafkaConsumer:
             await finished(call, max(_LEAST_S, deadline.left_s), "leaving the group")
         if await finished(self.native.stop(), max(_LEAST_S, deadline.left_s), "closing the consumer"):
             return
-        tasks = [] if coordinator is None else [
-            getattr(coordinator, name, None)
-            for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task", "_reset_committed_task")
-        ]  # fmt: skip
+        tasks = [getattr(coordinator, name, None) for name in _COORDINATOR_TASKS]
         fetcher = self.native._fetcher
         if fetcher is not None:
             tasks += [fetcher._fetch_task, *fetcher._pending_tasks]
@@ -250,12 +246,17 @@ class AiokafkaConsumer:
             wanted = [log for log in self._held.all if log not in self._paused]
             if not wanted:
                 return []
-        fetched = self.native._fetcher.fetched_records(wanted, 0, max_records)
+        fetcher = self.native._fetcher
+        for waiting in fetcher._records.values():
+            if getattr(waiting, "_partition_records", None) is not None:
+                # Ours at once: the library's own records take longer to make than all the rest.
+                waiting._partition_records._consumer_record = _record
+        fetched = fetcher.fetched_records(wanted, 0, max_records)
         try:
             # A coroutine that has nothing to wait for: it ends at once.
             fetched.send(None)
         except StopIteration as answer:
-            return _records(answer.value)
+            return list(chain.from_iterable(answer.value.values()))
         except native_errors.OffsetOutOfRangeError as cause:
             self._note_out_of_range(cause)
             return []
@@ -488,20 +489,15 @@ class AiokafkaConsumer:
                 )
 
 
-def _records(fetched: Mapping[TopicPartition, Sequence[Any]]) -> list[RawRecord]:
-    """The library's records as ours, column by column: each ``map`` runs inside of C."""
-    records: list[RawRecord] = []
-    for log, found in fetched.items():
-        records.extend(
-            map(
-                Record,
-                repeat(log.topic),
-                repeat(log.partition),
-                map(_offset, found),
-                map(_key, found),
-                map(_value, found),
-                map(_timestamp, found),
-                map(_headers, found),
-            )
-        )
-    return records
+def _record(log: TopicPartition, found: Any) -> RawRecord:
+    """A record as the library reads it off the wire, as ours."""
+    headers = found.headers
+    return Record(
+        log.topic,
+        log.partition,
+        found.offset,
+        found.key,
+        found.value,
+        found.timestamp,
+        tuple(headers) if headers else (),
+    )

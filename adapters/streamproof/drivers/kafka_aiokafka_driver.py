@@ -29,13 +29,13 @@ class AiokafkaDriver:
     def __init__(
         self,
         settings: AddressSettings,
-        admin: AIOKafkaAdminClient,
+        admin: Any,
         address: Address,
         timeout_s: float,
         capabilities: Capabilities,
     ) -> None:
         self._settings = settings
-        self._native_admin: AIOKafkaAdminClient | None = admin
+        self._native_admin: Any = admin
         self._admin = AiokafkaAdmin(admin._client)
         self._address = address
         self._timeout_s = timeout_s

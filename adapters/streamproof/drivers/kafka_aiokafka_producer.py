@@ -76,15 +76,17 @@ class AiokafkaProducer:
         self._admin = admin
         self._max_record_bytes = int(settings.pop("max_request_size", _MAX_RECORD_BYTES))
         settings["max_request_size"] = max(self._max_record_bytes, 1024 * 1024)
-        self.native: AIOKafkaProducer = made(AIOKafkaProducer, settings)
+        self.native: Any = made(AIOKafkaProducer, settings)
         adopt(self.native.client)
         self._ledger = Ledger(self.native._txn_manager)
-        accumulator = self.native._message_accumulator
+        accumulator: Any = self.native._message_accumulator
         accumulator.__class__ = Accumulator
         accumulator.ledger = self._ledger
         self._accumulator: Accumulator = accumulator
-        self.native._sender.__class__ = CarefulSender
-        self.native._sender.tasks = set()
+        sender: Any = self.native._sender
+        sender.__class__ = CarefulSender
+        sender.tasks = set()
+        self._sender: CarefulSender = sender
         self._buffer_records = options.buffer_records
         self._delivery_timeout_s = options.delivery_timeout_s
         self._topics: dict[str, _Topic] = {}
@@ -347,7 +349,7 @@ class AiokafkaProducer:
         """See the Protocol."""
         if not await self._is_flushed(timeout_s):
             raise TimedOut(
-                f"{self._ledger.records} records have no outcome after {timeout_s} s; they are still under way"
+                f"{self._ledger.records} records have no outcome after {timeout_s} s; they are under way"
             )
 
     async def _is_flushed(self, timeout_s: float) -> bool:
@@ -367,7 +369,7 @@ class AiokafkaProducer:
         self._is_closed = True
         deadline = Deadline(timeout_s)
         try:
-            if self.native._sender.sender_task is not None:
+            if self._sender.sender_task is not None:
                 await self._is_flushed(timeout_s)
         finally:
             await self._end(deadline)
@@ -378,7 +380,7 @@ class AiokafkaProducer:
             self._tick.cancel()
             self._tick = None
         left_s = max(_LEAST_S, deadline.left_s)
-        sender = self.native._sender
+        sender = self._sender
         has_rest = bool(self._ledger.batches)
         for batch in list(self._ledger.batches):
             self._forsake(batch, "the producer was closed before the broker answered")

@@ -35,7 +35,7 @@ class Assigned:
     begins: Begins
 
 
-class Handover(ConsumerRebalanceListener):  # type: ignore[misc]
+class Handover(ConsumerRebalanceListener):
     """What aiokafka's coordinator says, kept for whoever polls. ``place`` finds out where reading
     begins in new logs and goes there; ``ring`` wakes a waiting poll."""
 
@@ -129,11 +129,11 @@ def assignor_of(name: str) -> type[Any]:
     """The class of an assignor, made for one consumer: the sticky one keeps what it was assigned in
     its class, where consumers of one process would overwrite each other's."""
     if name == "range":
-        return RangePartitionAssignor  # type: ignore[no-any-return]
+        return RangePartitionAssignor
     if name == "roundrobin":
-        return RoundRobinPartitionAssignor  # type: ignore[no-any-return]
+        return RoundRobinPartitionAssignor
 
-    class OwnStickyAssignor(StickyPartitionAssignor):  # type: ignore[misc]
+    class OwnStickyAssignor(StickyPartitionAssignor):
         member_assignment = None
         generation = StickyPartitionAssignor.DEFAULT_GENERATION_ID
 
