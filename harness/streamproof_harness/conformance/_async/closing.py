@@ -12,7 +12,6 @@ from streamproof import (
     StreamproofError,
     TopicPartition,
     Unreachable,
-    aconnect,
 )
 from streamproof_harness.conformance._async.colour import nap_s, running
 from streamproof_harness.conformance._async.stage import AsyncStage, case, numbered
@@ -101,8 +100,8 @@ class AsyncClosing(AsyncStage):
                 await producer.send(topic, b"v")
             async with await bus.consumer(topic, group=self.name(), **self.group_options) as consumer:
                 assert await self.read_to(consumer, b"v") == [b"v"]
-        assert producer.is_closed
-        assert consumer.is_closed
+            assert producer.is_closed
+            assert consumer.is_closed
         with pytest.raises(Closed):
             await bus.producer()
 
@@ -140,12 +139,12 @@ class AsyncClosing(AsyncStage):
             return
         mark = "&" if "?" in self.url else "?"
         with pytest.raises(ConfigurationError, match="streamproof_nonsense"):
-            await aconnect(f"{self.url}{mark}streamproof_nonsense=1")
+            await self.connect(f"{self.url}{mark}streamproof_nonsense=1")
 
     @case
     async def test_nobody_at_home_is_unreachable(self) -> None:
         if self.unreachable_url is None:
             return
         with pytest.raises(Unreachable) as caught:
-            await aconnect(self.unreachable_url, timeout_s=2.0)
+            await self.connect(self.unreachable_url, timeout_s=2.0)
         assert caught.value.retriable

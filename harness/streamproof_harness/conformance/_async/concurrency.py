@@ -20,8 +20,11 @@ class AsyncConcurrency(AsyncStage):
         producer = await self.producer(linger_ms=0.0)
 
         async def send_slowly() -> None:
-            for value in numbered(300):
-                await (await producer.send(topic, value, key=value[-1:])).result(self.patience_s)
+            for start in range(0, 300, 3):
+                for value in numbered(3, start=start):
+                    delivery = await producer.send(topic, value, key=value[-1:])
+                await delivery.result(self.patience_s)
+                await asyncio.sleep(0.002)  # so that many polls find a few records each
 
         sending = asyncio.create_task(send_slowly())
         values = await self._read_and_cancel(member, 300)
@@ -38,6 +41,8 @@ class AsyncConcurrency(AsyncStage):
         while len(values) < count and asyncio.get_running_loop().time() < deadline:
             poll = asyncio.create_task(member.poll(max_records=3, timeout_s=0.2))
             if moments.random() < 0.8:
+                for _ in range(moments.randrange(6)):
+                    await asyncio.sleep(0)
                 await asyncio.sleep(moments.choice([0, 0, 0.001, 0.005]))
                 poll.cancel()
             try:
@@ -111,6 +116,6 @@ class AsyncConcurrency(AsyncStage):
         waiting = [asyncio.create_task(delivery.result(self.patience_s)) for _ in range(3)]
         await asyncio.sleep(0)
         waiting[0].cancel()
-        receipt = await delivery
+        receipt = await asyncio.wait_for(delivery, self.patience_s)
         assert await asyncio.gather(*waiting[1:]) == [receipt, receipt]
         assert (receipt.topic, receipt.partition) == (topic, 0)

@@ -20,14 +20,22 @@ class AsyncFlowing(AsyncStage):
     async def test_a_paused_log_gives_nothing_while_the_others_go_on(self) -> None:
         topic = await self.topic(partitions=2)
         member = await self.member(topic, group=self.name())
-        await member.wait_assigned(self.patience_s)
         await self.send(topic, *numbered(30), partition=0)
-        await self.read(member, 1)
+        records = await member.poll(max_records=1, timeout_s=self.patience_s)
+        assert [record.value for record in records] == [b"0"]
         await member.pause(TopicPartition(topic, 0))
         for start in range(100, 130, 10):
+            await self.send(topic, b"more", partition=0)
             await self.send(topic, *numbered(10, start=start), partition=1)
             values = await self.read_to(member, b"%d" % (start + 9))
             assert values == numbered(10, start=start)
+        await member.resume(TopicPartition(topic, 0))
+        assert await self.read_to(member, b"29", b"more") == [
+            *numbered(29, start=1),
+            b"more",
+            b"more",
+            b"more",
+        ]
 
     @case
     async def test_pause_and_resume_lose_and_skip_nothing(self) -> None:

@@ -60,9 +60,9 @@ class AsyncStage(LoopOwner):
 
     # -- around the cases ------------------------------------------------------------------
 
-    async def connect(self) -> AsyncBus:
-        """A new bus to the backend."""
-        return await aconnect(self.url, **self.settings)
+    async def connect(self, url: str | None = None, **settings: Any) -> AsyncBus:
+        """A new bus to the backend, or to another address of it."""
+        return await aconnect(self.url if url is None else url, **{**self.settings, **settings})
 
     async def begin_case(self, name: str) -> None:
         """Have the bus open, and remember nothing of the case before."""
@@ -145,7 +145,7 @@ class AsyncStage(LoopOwner):
 
     async def another_bus(self, **settings: Any) -> AsyncBus:
         """A bus of the case's own that is closed after it."""
-        bus = await (aconnect(self.url, **{**self.settings, **settings}) if settings else self.connect())
+        bus = await self.connect(**settings)
         self._opened.append(bus)
         return bus
 

@@ -136,10 +136,11 @@ class AsyncTopics(AsyncStage):
             admin = await bus.admin()
             await admin.create_topic(topic)
             assert await admin.list_topics() == [topic]
-            consumer = await bus.consumer(topic, group=group, **self.group_options)
-            producer = await bus.producer()
-            receipt = await (await producer.send(topic, b"%d" % number)).result(self.patience_s)
+            receipt = await (await (await bus.producer()).send(topic, b"%d" % number)).result(self.patience_s)
             assert receipt.topic == topic
+        for number, bus in enumerate(buses):
+            admin = await bus.admin()
+            consumer = await bus.consumer(topic, group=group, **self.group_options)
             [record] = await self.read(consumer, 1)
             assert (record.topic, record.value) == (topic, b"%d" % number)
             assert list(consumer.assignment()) == logs_of(topic, 1)
@@ -148,3 +149,4 @@ class AsyncTopics(AsyncStage):
             assert await admin.list_groups() == [group]
             await consumer.close(self.patience_s)
             await admin.delete_topics(topic)
+            assert await admin.list_topics() == []

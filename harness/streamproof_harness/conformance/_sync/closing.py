@@ -14,7 +14,6 @@ from streamproof import (
     StreamproofError,
     TopicPartition,
     Unreachable,
-    connect,
 )
 from streamproof_harness.conformance._sync.colour import nap_s, running
 from streamproof_harness.conformance._sync.stage import Stage, case, numbered
@@ -103,8 +102,8 @@ class Closing(Stage):
                 producer.send(topic, b"v")
             with bus.consumer(topic, group=self.name(), **self.group_options) as consumer:
                 assert self.read_to(consumer, b"v") == [b"v"]
-        assert producer.is_closed
-        assert consumer.is_closed
+            assert producer.is_closed
+            assert consumer.is_closed
         with pytest.raises(Closed):
             bus.producer()
 
@@ -142,12 +141,12 @@ class Closing(Stage):
             return
         mark = "&" if "?" in self.url else "?"
         with pytest.raises(ConfigurationError, match="streamproof_nonsense"):
-            connect(f"{self.url}{mark}streamproof_nonsense=1")
+            self.connect(f"{self.url}{mark}streamproof_nonsense=1")
 
     @case
     def test_nobody_at_home_is_unreachable(self) -> None:
         if self.unreachable_url is None:
             return
         with pytest.raises(Unreachable) as caught:
-            connect(self.unreachable_url, timeout_s=2.0)
+            self.connect(self.unreachable_url, timeout_s=2.0)
         assert caught.value.retriable

@@ -62,9 +62,9 @@ class Stage(LoopOwner):
 
     # -- around the cases ------------------------------------------------------------------
 
-    def connect(self) -> Bus:
-        """A new bus to the backend."""
-        return connect(self.url, **self.settings)
+    def connect(self, url: str | None = None, **settings: Any) -> Bus:
+        """A new bus to the backend, or to another address of it."""
+        return connect(self.url if url is None else url, **{**self.settings, **settings})
 
     def begin_case(self, name: str) -> None:
         """Have the bus open, and remember nothing of the case before."""
@@ -147,7 +147,7 @@ class Stage(LoopOwner):
 
     def another_bus(self, **settings: Any) -> Bus:
         """A bus of the case's own that is closed after it."""
-        bus = connect(self.url, **{**self.settings, **settings}) if settings else self.connect()
+        bus = self.connect(**settings)
         self._opened.append(bus)
         return bus
 

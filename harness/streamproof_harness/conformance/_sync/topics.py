@@ -138,10 +138,11 @@ class Topics(Stage):
             admin = bus.admin()
             admin.create_topic(topic)
             assert admin.list_topics() == [topic]
-            consumer = bus.consumer(topic, group=group, **self.group_options)
-            producer = bus.producer()
-            receipt = (producer.send(topic, b"%d" % number)).result(self.patience_s)
+            receipt = ((bus.producer()).send(topic, b"%d" % number)).result(self.patience_s)
             assert receipt.topic == topic
+        for number, bus in enumerate(buses):
+            admin = bus.admin()
+            consumer = bus.consumer(topic, group=group, **self.group_options)
             [record] = self.read(consumer, 1)
             assert (record.topic, record.value) == (topic, b"%d" % number)
             assert list(consumer.assignment()) == logs_of(topic, 1)
@@ -150,3 +151,4 @@ class Topics(Stage):
             assert admin.list_groups() == [group]
             consumer.close(self.patience_s)
             admin.delete_topics(topic)
+            assert admin.list_topics() == []
