@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from streamproof.checks import (
     as_bytes,
     as_headers,

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from streamproof.deliveries import AsyncDeliveries, AsyncDelivery, Deliveries, Delivery, Outcome
 from streamproof.errors import DeliveryUnknown, RecordTooLarge, TimedOut
 from streamproof.namespaced_deliveries import (

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+
 from streamproof.capabilities import Capabilities
 from streamproof.errors import Unsupported, UsageError
 from streamproof.options import ConsumerOptions, ProducerOptions

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from streamproof.errors import ConfigurationError, SerializationError
 from streamproof.serialization import decoder, encoder
 

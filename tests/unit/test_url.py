@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from streamproof.errors import ConfigurationError
 from streamproof.url import Address, parse_address, parse_flag
 

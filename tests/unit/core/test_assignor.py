@@ -5,6 +5,7 @@ from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from streamproof.core.assignor import assign
 from streamproof.records import TopicPartition
 

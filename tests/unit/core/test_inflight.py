@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
+
 from streamproof.core.inflight import InFlight
 from streamproof.errors import NotAssigned, UsageError
 from streamproof.records import RawRecord, Record, TopicPartition

@@ -170,8 +170,10 @@ class World:
 steps = st.lists(
     st.tuples(
         st.sampled_from(
-            ["start", "read", "read", "read", "poll", "poll", "close", "tick", "hear", "deafen", "disconnect"]
-            + ["connect", "kill", "leave", "wait", "fail"]
+            [
+                *("start", "read", "read", "read", "poll", "poll", "close", "tick", "hear", "deafen"),
+                *("disconnect", "connect", "kill", "leave", "wait", "fail"),
+            ]
         ),
         st.integers(0, 4),
         st.floats(0.1, 4.0),

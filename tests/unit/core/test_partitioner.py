@@ -5,6 +5,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from streamproof.core import partitioner
 from streamproof.core.partitioner import murmur2, partition_for, partitions_for
 

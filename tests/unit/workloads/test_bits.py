@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from streamproof_harness.workloads.bits import Bits
 
 NUMBERS = st.lists(st.integers(0, 5000))

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from streamproof_harness.workloads import workload
 from streamproof_harness.workloads.clickstream import Clickstream, ClickstreamParameters
 from streamproof_harness.workloads.names import Names

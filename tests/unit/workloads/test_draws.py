@@ -4,6 +4,7 @@ import hashlib
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from streamproof_harness.workloads.draws import CHANCE_MASK, Draws, below, chance
 
 SEEDS = st.integers(0, 2**63 - 1)

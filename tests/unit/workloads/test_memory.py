@@ -3,6 +3,7 @@
 import tracemalloc
 
 import pytest
+
 from streamproof_harness.workloads import workload
 
 

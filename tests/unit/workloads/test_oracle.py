@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from streamproof_harness.workloads import Message, Oracle, OracleReport, Workload, report_lines, workload
 
 NAMES = ["sensors", "clickstream", "orders"]

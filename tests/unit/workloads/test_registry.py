@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from streamproof.errors import ConfigurationError
 from streamproof_harness.workloads import WORKLOADS, workload
 

@@ -1,6 +1,7 @@
 """A report is printed as a table of what was expected beside what was received."""
 
 import pytest
+
 from streamproof_harness.workloads import Mean, OracleReport, Row, report_lines
 from streamproof_harness.workloads.answer import Answer, Table, figure_text
 from streamproof_harness.workloads.comparison import compare

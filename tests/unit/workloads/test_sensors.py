@@ -6,6 +6,7 @@ from collections import defaultdict
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from streamproof_harness.workloads import Mean, Members, Message, workload
 
 SHARES = st.sampled_from([0, 0.01, 0.3])

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import astuple
+
 from streamproof_harness.workloads import Message, Workload, workload
 from streamproof_harness.workloads.clickstream import Clickstream, ClickstreamParameters
 from streamproof_harness.workloads.names import Names

@@ -5,6 +5,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from streamproof_harness.workloads.draws import Draws
 from streamproof_harness.workloads.zipf import Zipf, weight
 

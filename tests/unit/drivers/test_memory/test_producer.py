@@ -179,7 +179,7 @@ def test_after_close_nothing_is_taken(world):
 def test_transactions_and_native_settings_are_refused(world):
     with pytest.raises(Unsupported, match="transactional_id"):
         world.driver.producer(ProducerOptions(transactional_id="tx"))
-    with pytest.raises(ConfigurationError, match="batch.size"):
+    with pytest.raises(ConfigurationError, match=r"batch\.size"):
         world.driver.producer(ProducerOptions(native={"batch.size": 1}))
 
 

@@ -230,8 +230,8 @@ def test_coroutines_wait_and_wake_on_one_loop(cluster, make_async_ear):
             await producer.send("readings", b"value", None, (), partition, None, 1)
         assert all(await asyncio.gather(*polls))
         poll = asyncio.create_task(first.poll(100, LONG))
+        await until_async(is_waiting(first))
         with pytest.raises(UsageError, match="another task"):
-            await until_async(is_waiting(first))
             await first.poll(1, 0)
         await first.close(LONG)
         with pytest.raises(Closed):
@@ -360,11 +360,14 @@ RECORDS = 2000
 def produce(cluster, name):
     producer = cluster.driver().producer(ProducerOptions())
     for start in range(0, RECORDS, 10):
-        batch = [Outgoing(b"%s-%d" % (name, number), b"key-%d" % (number % 20)) for number in range(start, start + 10)]
+        numbers = range(start, start + 10)
+        batch = [Outgoing(b"%s-%d" % (name, number), b"key-%d" % (number % 20)) for number in numbers]
         assert not producer.send_many("readings", batch, 1).errors
 
 
-def test_threads_and_loops_share_a_group_and_lose_and_double_nothing(cluster, make_ear, make_async_ear, in_thread):
+def test_threads_and_loops_share_a_group_and_lose_and_double_nothing(
+    cluster, make_ear, make_async_ear, in_thread
+):
     """Two threads and a loop produce; two threads and a loop consume, one member joining late and
     one leaving early. With progress committed in every revocation each record comes once."""
     seen = defaultdict(list)
