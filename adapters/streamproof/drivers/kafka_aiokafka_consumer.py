@@ -9,11 +9,11 @@ none.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import errors as native_errors
+from aiokafka.consumer import fetcher as native_fetcher
 
 from streamproof.driver import AsyncAssignmentListener
 from streamproof.drivers.kafka_aiokafka_admin import AiokafkaAdmin
@@ -25,6 +25,7 @@ from streamproof.drivers.kafka_aiokafka_client import (
     ended,
     finished,
     made,
+    reason_of,
     translated,
 )
 from streamproof.drivers.kafka_aiokafka_rebalance import (
@@ -33,7 +34,7 @@ from streamproof.drivers.kafka_aiokafka_rebalance import (
     WholeMatch,
     assignor_of,
     commit_once,
-    leave,
+    retire,
 )
 from streamproof.drivers.kafka_aiokafka_settings import Settings
 from streamproof.drivers.kafka_group import HeldLogs
@@ -59,6 +60,8 @@ _LEAST_S = 0.5
 
 _PLACES: dict[str, Position] = {"earliest": "beginning", "latest": "end"}
 _NO_GENERATION = -1
+_FetchResult: Any = native_fetcher.FetchResult
+_FetchError: Any = native_fetcher.FetchError
 _COORDINATOR_TASKS = (
     "_coordination_task",
     "_heartbeat_task",
@@ -99,7 +102,7 @@ class AiokafkaConsumer:
         self._begins: dict[TopicPartition, int] = {}
         self._undecided: set[TopicPartition] = set()
         self._paused: set[TopicPartition] = set()
-        self._out_of_range: dict[TopicPartition, OffsetOutOfRange] = {}
+        self._out_of_range: dict[TopicPartition, BaseException] = {}
         self._bell: asyncio.Future[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._news: dict[str, int] | None = None
@@ -182,19 +185,15 @@ class AiokafkaConsumer:
             self._closed(self)
 
     async def _end(self, deadline: Deadline) -> None:
-        """Stop the library; its own close knows no bound."""
-        coordinator = self.native._coordinator
-        member_id = ""
-        if self._options.group is not None and coordinator is not None:
+        """Stop the library; its own close knows no bound, and would wait for all the other members
+        while a join is under way."""
+        coordinator, group = self.native._coordinator, self._options.group
+        if coordinator is not None and group is not None:
             member_id = coordinator.member_id
-            if coordinator._performed_join_prepare:
-                await finished(leave(self.native), max(_LEAST_S, deadline.left_s), "leaving a rebalance")
-                coordinator.generation = _NO_GENERATION
-            elif coordinator.generation > 0:
-                member_id = ""
-        if member_id and self._options.group is not None:
-            call = self._admin.leave(self._options.group, member_id, max(_LEAST_S, deadline.left_s))
-            await finished(call, max(_LEAST_S, deadline.left_s), "leaving the group")
+            await finished(retire(coordinator), max(_LEAST_S, deadline.left_s), "stopping the group's tasks")
+            if member_id and coordinator._group_instance_id is None:
+                call = self._admin.leave(group, member_id, max(_LEAST_S, deadline.left_s))
+                await finished(call, max(_LEAST_S, deadline.left_s), "leaving the group")
         if await finished(self.native.stop(), max(_LEAST_S, deadline.left_s), "closing the consumer"):
             return
         tasks = [getattr(coordinator, name, None) for name in _COORDINATOR_TASKS]
@@ -213,19 +212,20 @@ class AiokafkaConsumer:
         while True:
             self._require_open()
             self._is_polling()
-            await self._look_after()
+            await self._look_after(max(_SLICE_S, deadline.left_s))
             records = self._drained(max_records)
-            if records or deadline.is_over:
+            if records or (deadline.is_over and not self._out_of_range):
                 self._is_polling()
                 return records
-            await self._wait(min(deadline.left_s, _SLICE_S))
+            if not self._out_of_range:
+                await self._wait(min(deadline.left_s, _SLICE_S))
 
     def _is_polling(self) -> None:
         """Tell the library that there is somebody: its heartbeats end the membership of the idle."""
         with self._state.fetch_context():
             pass
 
-    async def _look_after(self) -> None:
+    async def _look_after(self, patience_s: float) -> None:
         """What is to be done before reading on."""
         if self._options.group is not None:
             await self._follow_group()
@@ -233,37 +233,28 @@ class AiokafkaConsumer:
             topics, self._news = self._news, None
             await self._read_alone(topics, _ASSIGN_S)
         if self._undecided:
-            await self._decide()
+            await self._decide(patience_s)
         if self._out_of_range:
-            raise next(iter(self._out_of_range.values()))
+            await self._raise_out_of_range()
 
     def _drained(self, max_records: int) -> list[RawRecord]:
         """What was fetched, without waiting."""
         if not len(self._held) or self._state.reassignment_in_progress:
             return []
-        wanted: Sequence[TopicPartition] = ()
-        if self._paused:
-            wanted = [log for log in self._held.all if log not in self._paused]
-            if not wanted:
-                return []
         fetcher = self.native._fetcher
-        for waiting in fetcher._records.values():
-            if getattr(waiting, "_partition_records", None) is not None:
-                # Ours at once: the library's own records take longer to make than all the rest.
-                waiting._partition_records._consumer_record = _record
-        fetched = fetcher.fetched_records(wanted, 0, max_records)
-        try:
-            # A coroutine that has nothing to wait for: it ends at once.
-            fetched.send(None)
-        except StopIteration as answer:
-            return list(chain.from_iterable(answer.value.values()))
-        except native_errors.OffsetOutOfRangeError as cause:
-            self._note_out_of_range(cause)
-            return []
-        except FOREIGN as cause:
-            raise translated(cause, "nothing can be read") from cause
-        fetched.close()
-        return []
+        records: list[RawRecord] = []
+        for log in list(fetcher._records):
+            if log in self._paused or len(records) >= max_records:
+                continue
+            try:
+                records += _taken(fetcher, log, max_records - len(records))
+            except FOREIGN as cause:
+                # An error comes up again, or was noted; records do not.
+                self._note(log, cause)
+                if not records and log not in self._out_of_range:
+                    raise translated(cause, f"{log.topic}[{log.partition}] cannot be read") from cause
+                break
+        return records
 
     async def _wait(self, timeout_s: float) -> None:
         """Until records come, the coordinator has something to say, or the bound passes."""
@@ -281,15 +272,23 @@ class AiokafkaConsumer:
         if self._bell is not None and not self._bell.done():
             self._bell.set_result(None)
 
-    def _note_out_of_range(self, cause: BaseException) -> None:
-        for log, offset in cause.args[0].items():
-            partition = TopicPartition(*log)
-            error = OffsetOutOfRange(
-                f"{partition.topic}[{partition.partition}] cannot be read on: offset {offset} is not there; "
-                "seek before reading on"
-            )
-            error.__cause__ = cause
-            self._out_of_range[partition] = error
+    def _note(self, log: TopicPartition, cause: BaseException) -> None:
+        if isinstance(cause, native_errors.OffsetOutOfRangeError):
+            self._out_of_range[log] = cause
+
+    async def _raise_out_of_range(self) -> None:
+        """Say what is there, as far as the brokers tell it."""
+        log, cause = next(iter(self._out_of_range.items()))
+        first: int | None = None
+        try:
+            first = (await self._admin.offsets_at((log,), "beginning", "read_uncommitted", 1.0))[log]
+        except StreamproofError as failure:
+            _log.debug("the start of %s is not known: %s", log, failure)
+        raise OffsetOutOfRange(
+            f"{log.topic}[{log.partition}] cannot be read on: {reason_of(cause)}; its first offset is "
+            f"{'not known' if first is None else first}: seek before reading on",
+            log_start=first,
+        ) from cause
 
     # -- logs come and go ------------------------------------------------------------------
 
@@ -345,19 +344,19 @@ class AiokafkaConsumer:
             self._begins.pop(log, None)
             self._out_of_range.pop(log, None)
 
-    async def _place(self, logs: Sequence[TopicPartition]) -> Begins:
+    async def _place(self, logs: Sequence[TopicPartition], patience_s: float = _ASSIGN_S) -> Begins:
         """Find out where reading begins in each log, and go there: at the group's progress, else where
         the options say. What the brokers do not tell in time is decided later."""
         group = self._options.group
         assert group is not None
-        deadline = Deadline(min(_ASSIGN_S, self._session_s / 2))
+        deadline = Deadline(min(patience_s, self._session_s / 2))
         try:
             stored = await self._admin.committed(group, logs, deadline.left_s)
             begins = {log: offset for log, offset in stored.items() if offset is not None}
             fresh = [log for log in logs if log not in begins]
             begins.update(await self._starts_of(fresh, deadline.left_s))
         except StreamproofError as cause:
-            _log.warning("where to begin in %d logs is not known yet: %s", len(logs), cause)
+            _log.debug("where to begin in %d logs is not known yet: %s", len(logs), cause)
             return {}
         return {log: offset for log, offset in begins.items() if self._has_moved(log, offset)}
 
@@ -366,9 +365,9 @@ class AiokafkaConsumer:
         place: Position = start if isinstance(start, AtTime) else _PLACES[start]
         return await self._admin.offsets_at(logs, place, self._options.isolation, timeout_s)
 
-    async def _decide(self) -> None:
+    async def _decide(self, patience_s: float) -> None:
         """Begin in logs whose place could not be found out at assignment."""
-        begins = await self._place(sorted(self._undecided))
+        begins = await self._place(sorted(self._undecided), patience_s)
         self._begins.update(begins)
         self._undecided.difference_update(begins)
 
@@ -487,6 +486,25 @@ class AiokafkaConsumer:
                 raise NotAssigned(
                     f"{partition.topic}[{partition.partition}] is not held by this consumer now"
                 )
+
+
+def _taken(fetcher: Any, log: TopicPartition, max_records: int) -> list[RawRecord]:
+    """What was fetched of a log; what its fetch met instead is raised."""
+    found = fetcher._records[log]
+    records: list[RawRecord] = []
+    if isinstance(found, _FetchResult):
+        if found.has_more():
+            # Ours at once: the library's own records take longer to make than all the rest.
+            found._partition_records._consumer_record = _record
+        records = found.getall(max_records)
+        if found.has_more():
+            return records
+    # Something else can be fetched now.
+    del fetcher._records[log]
+    fetcher._notify(fetcher._wait_consume_future)
+    if isinstance(found, _FetchError):
+        found.check_raise()
+    return records
 
 
 def _record(log: TopicPartition, found: Any) -> RawRecord:

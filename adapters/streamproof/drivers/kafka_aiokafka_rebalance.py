@@ -19,9 +19,12 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
+from streamproof.drivers.kafka_aiokafka_client import ended
 from streamproof.records import TopicPartition
 
 _log = logging.getLogger("streamproof.kafka")
+
+_LEAST_S = 0.5
 
 Begins = Mapping[TopicPartition, int]
 
@@ -140,17 +143,13 @@ def assignor_of(name: str) -> type[Any]:
     return OwnStickyAssignor
 
 
-async def leave(consumer: Any) -> None:
-    """End aiokafka's part in the group, also where it waits for the other members to join."""
-    coordinator = consumer._coordinator
-    is_joining = coordinator._performed_join_prepare
-    if is_joining and not coordinator._coordination_task.done():
-        # The join is answered once all members have joined; its connection answers nothing before.
-        coordinator._closing.done() or coordinator._closing.set_result(None)
-        coordinator._coordination_task.cancel()
-        await asyncio.wait([coordinator._coordination_task])
-        await coordinator._stop_heartbeat_task()
-        await coordinator._stop_commit_offsets_refresh_task()
+async def retire(coordinator: Any) -> None:
+    """Stop the tasks that keep a membership, whatever they wait for."""
+    if not coordinator._closing.done():
+        coordinator._closing.set_result(None)
+    await ended([coordinator._coordination_task], _LEAST_S)
+    await coordinator._stop_heartbeat_task()
+    await coordinator._stop_commit_offsets_refresh_task()
 
 
 async def commit_once(coordinator: Any, offsets: Mapping[TopicPartition, int], generation: int) -> None:
