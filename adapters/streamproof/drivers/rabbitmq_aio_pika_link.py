@@ -58,7 +58,8 @@ def native_error(error: BaseException | None, doing: str) -> StreamproofError:
     for kind, number in _CODES:
         if isinstance(error, kind):
             code = number
-    if not code and isinstance(error, aiormq.exceptions.ChannelClosed) and len(error.args) == 2:
+    kinds = (aiormq.exceptions.ChannelClosed, aiormq.exceptions.ConnectionClosed)
+    if not code and isinstance(error, kinds) and len(error.args) == 2:
         code, text = error.args[0] or 0, str(error.args[1])
     found = reply_error(code, text, doing) if code else lost(doing, text or type(error).__name__)
     found.__cause__ = error

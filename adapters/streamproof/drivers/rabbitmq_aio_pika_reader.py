@@ -18,7 +18,7 @@ from streamproof.drivers.rabbitmq_procedures import hidden, place_of, shown, wat
 from streamproof.drivers.rabbitmq_refusals import no_progress, not_assigned, out_of_range
 from streamproof.drivers.rabbitmq_subscription import Subscription
 from streamproof.drivers.rabbitmq_topology import Endpoint, stream_of
-from streamproof.errors import AccessDenied, Closed, StreamproofError, UnknownTopic, Unreachable
+from streamproof.errors import Closed, StreamproofError, UnknownTopic, Unreachable
 from streamproof.options import ConsumerOptions
 from streamproof.records import Position, RawRecord, TopicPartition, Watermarks
 
@@ -155,8 +155,9 @@ class AioPikaReader:
     def _require_open(self) -> None:
         if self._is_closed:
             raise Closed("the consumer is closed")
-        if isinstance(self.link.error, AccessDenied):
-            raise self.link.error
+        error = self.link.error
+        if error is not None and not error.retriable:
+            raise error
 
     def _reading(self, log: TopicPartition) -> _Reading:
         reading = self._readings.get(log)

@@ -50,13 +50,16 @@ class Channel:
     @property
     def is_open(self) -> bool:
         """Whether requests can be sent."""
-        return self._channel is not None and self._channel.is_open and not self._is_closing
+        is_up = self.connection.is_open and self._channel is not None
+        return is_up and self._channel.is_open and not self._is_closing
 
     def close(self) -> None:
         """Close it: what was delivered and not acknowledged goes back, in its place and order."""
         self._is_closing = True
         self._deafen()
-        if self._channel is not None and self._channel.is_open:
+        if not self.connection.is_open:
+            self._end(None)
+        elif self._channel is not None and self._channel.is_open:
             self._channel.close()
         elif self._channel is None or self._channel.is_closed:
             self._end(None)
@@ -66,7 +69,7 @@ class Channel:
         self.number = channel.channel_number
         channel.add_on_close_callback(self._closed)
         if self._is_closing:
-            channel.close()
+            self.close()
         else:
             self._ready()
 

@@ -92,7 +92,8 @@ class Definitions:
     def _found(self, end: int | None, error: StreamproofError | None) -> None:
         connection = self.link.connection
         if error is not None or end is None or connection is None:
-            _log.warning("the definitions cannot be read: %s", error)
+            if not isinstance(error, Unreachable):
+                _log.warning("the definitions cannot be read: %s", error)
             self._fail(error or lost("the definitions", "not connected"))
             self.link.drop()
             return

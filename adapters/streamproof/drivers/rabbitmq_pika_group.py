@@ -17,7 +17,7 @@ from streamproof.drivers.rabbitmq_procedures import open_group
 from streamproof.drivers.rabbitmq_refusals import no_group_offsets, not_assigned
 from streamproof.drivers.rabbitmq_subscription import inner_counts
 from streamproof.drivers.rabbitmq_topology import Endpoint
-from streamproof.errors import AccessDenied, Closed, NotAssigned
+from streamproof.errors import Closed, NotAssigned
 from streamproof.options import ConsumerOptions
 from streamproof.records import Position, RawRecord, TopicPartition, Watermarks
 
@@ -166,7 +166,7 @@ class PikaGroupConsumer:
         if self._is_closed:
             raise Closed("the consumer is closed")
         error = self._fetching.link.error
-        if isinstance(error, AccessDenied):
+        if error is not None and not error.retriable:
             raise error
 
     def _wait(self, left: float) -> None:

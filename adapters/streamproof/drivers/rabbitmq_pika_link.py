@@ -13,14 +13,9 @@ from typing import Any
 
 import pika
 from pika.adapters.select_connection import IOLoop
-from pika.exceptions import (
-    AuthenticationError,
-    ConnectionClosed,
-    ProbableAccessDeniedError,
-    ProbableAuthenticationError,
-)
+from pika.exceptions import AuthenticationError, ConnectionClosed
 
-from streamproof.drivers.rabbitmq_errors import lost, reply_error
+from streamproof.drivers.rabbitmq_errors import NOT_ALLOWED, lost, reply_error
 from streamproof.drivers.rabbitmq_topology import Endpoint, version_of
 from streamproof.drivers.rabbitmq_wire import FrameScanner
 from streamproof.errors import AccessDenied, Closed, StreamproofError, TimedOut, Unreachable
@@ -54,16 +49,15 @@ class Connection(pika.SelectConnection):
 def connection_error(error: BaseException, where: str) -> StreamproofError:
     """A failure to connect, or the end of a connection, in this package's errors."""
     found: StreamproofError | None = None
-    reasons = _reasons(error)
-    for reason in reasons:
-        if isinstance(reason, AuthenticationError | ProbableAuthenticationError):
+    for reason in _reasons(error):
+        # pika also guesses at the password when the connection only broke during the handshake; the
+        # server's own answer is in the text.
+        if isinstance(reason, AuthenticationError) or "(403)" in str(reason):
             found = AccessDenied(f"RabbitMQ at {where} refused the user or the password")
-        elif isinstance(reason, ProbableAccessDeniedError):
-            found = AccessDenied(
-                f"RabbitMQ at {where} refused the virtual host: check its name and permissions"
-            )
         elif isinstance(reason, ConnectionClosed):
             found = reply_error(reason.reply_code, reason.reply_text, f"connection to {where}")
+        elif "(530)" in str(reason):
+            found = reply_error(NOT_ALLOWED, str(reason), f"connection to {where}")
         if found is not None:
             break
     if found is None:
@@ -208,6 +202,9 @@ class Link:
         try:
             self._loop.start()
         except Exception as error:
+            if self._is_closing:
+                # pika trips over its own feet when it is closed while it connects.
+                return
             _log.exception("the I/O thread of %s broke", self._name)
             failure = StreamproofError(f"the I/O thread of {self._name} broke: {error!r}")
             failure.__cause__ = error

@@ -18,7 +18,7 @@ from streamproof.drivers.rabbitmq_procedures import hidden, place_of, shown, wat
 from streamproof.drivers.rabbitmq_refusals import no_progress, not_assigned, out_of_range
 from streamproof.drivers.rabbitmq_subscription import Subscription
 from streamproof.drivers.rabbitmq_topology import Endpoint, stream_of
-from streamproof.errors import AccessDenied, Closed, StreamproofError, UnknownTopic, Unreachable
+from streamproof.errors import Closed, StreamproofError, UnknownTopic, Unreachable
 from streamproof.options import ConsumerOptions
 from streamproof.records import Position, RawRecord, TopicPartition, Watermarks
 
@@ -163,7 +163,7 @@ class PikaReader:
         if self._is_closed:
             raise Closed("the consumer is closed")
         error = self.link.error
-        if isinstance(error, AccessDenied):
+        if error is not None and not error.retriable:
             raise error
 
     def _notify(self) -> None:
