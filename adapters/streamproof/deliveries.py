@@ -11,6 +11,7 @@ import time
 from abc import ABCMeta
 from collections.abc import Callable, Generator, Iterator, Sequence
 from enum import Enum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from streamproof.errors import StreamproofError, TimedOut
@@ -190,6 +191,8 @@ class AsyncDelivery(Settlement):
 
 D = TypeVar("D", Delivery, AsyncDelivery)
 
+_is_settled, _error = attrgetter("is_settled"), attrgetter("error")
+
 
 class _Batch(Sequence[D], Generic[D]):
     """The deliveries of one ``send_many``, in its order."""
@@ -217,12 +220,12 @@ class _Batch(Sequence[D], Generic[D]):
     @property
     def is_settled(self) -> bool:
         """Whether every one of them is settled."""
-        return all(delivery.is_settled for delivery in self)
+        return all(map(_is_settled, self))
 
     @property
     def errors(self) -> list[StreamproofError]:
         """The errors so far of those that failed or became unknown, in order."""
-        return [delivery.error for delivery in self if delivery.error is not None]
+        return [error for error in map(_error, self) if error is not None]
 
 
 class Deliveries(_Batch[Delivery]):

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import streamproof
-from streamproof.options import ProducerOptions
+from streamproof.drivers.kafka_aiokafka_settings import address_settings, consumer_settings, producer_settings
+from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.url import parse_address
 from tools.bench.kafka import BATCH, PARTITIONS, READ, VALUE, Stand
 from tools.bench.rows import Row, at_least
@@ -23,14 +24,7 @@ def bare_producer(url: str) -> Any:
     import aiokafka
 
     make: Any = aiokafka.AIOKafkaProducer
-    options = ProducerOptions()
-    return make(
-        bootstrap_servers=list(parse_address(url).hosts),
-        acks="all",
-        enable_idempotence=True,
-        linger_ms=options.linger_ms,
-        request_timeout_ms=30_000,
-    )
+    return make(**producer_settings(address_settings(parse_address(url)), ProducerOptions()))
 
 
 async def bare_send(url: str, topic: str, count: int) -> float:
@@ -74,7 +68,7 @@ async def send_many(url: str, topic: str, count: int) -> float:
             for start in range(0, count, BATCH):
                 batches.append(await producer.send_many(topic, many[: count - start]))
             await producer.flush(60)
-            acknowledged = sum(len(batch) for batch in batches if batch.is_settled and not batch.errors)
+            acknowledged = sum(len(batch) for batch in batches if not batch.errors)
         require_all(acknowledged, count, "sends were acknowledged")
     return watch.rate(count)
 
@@ -84,13 +78,10 @@ async def bare_poll(url: str, topic: str, count: int) -> float:
     import aiokafka
 
     make: Any = aiokafka.AIOKafkaConsumer
-    consumer = make(
-        bootstrap_servers=list(parse_address(url).hosts),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
+    settings = consumer_settings(address_settings(parse_address(url)), ConsumerOptions(topics=(topic,)))
+    # With partitions assigned by hand there is no assignor, and where to begin is the client's.
+    del settings["partition_assignment_strategy"]
+    consumer = make(**{**settings, "auto_offset_reset": "earliest"})
     consumer.assign([aiokafka.TopicPartition(topic, index) for index in range(PARTITIONS)])
     await consumer.start()
     try:
