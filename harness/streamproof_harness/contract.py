@@ -116,7 +116,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     order: Order = "key"
     retry: dict[str, Any] = {}
     prefetch: int | None = None
-    bounds: dict[str, int] = {}
+    bounds: dict[str, Any] = {}
     slack_ns: int = 0
 
     @property
@@ -207,5 +207,6 @@ def _require_sense_of_numbers(contract: Contract) -> None:
         raise ContractError('"unretriable" must be a list of class names of errors')
     if contract.prefetch is not None and contract.prefetch < 1:
         raise ContractError(f'"prefetch" must be at least 1, is {contract.prefetch}')
-    if contract.slack_ns < 0 or any(bound < 0 for bound in contract.bounds.values()):
+    bounds = [bound for bound in contract.bounds.values() if isinstance(bound, (int, float))]
+    if contract.slack_ns < 0 or any(bound < 0 for bound in bounds):
         raise ContractError('"slack_ns" and "bounds" must not be negative')

@@ -20,10 +20,10 @@ def judge(terms: Terms, contract: Contract) -> Finding:
     handlings after a success are judged. One anomaly for each root and group. Evidence: roots that
     were handled, in each group.
     """
-    courses = terms.courses
+    courses = [course for course in terms.courses.notable if course.handles]
     wrong: list[tuple[Course, str, list[int]]] = []
-    for course in courses.notable:
-        complaint = _complaint(terms, contract, course)
+    for course, excused in zip(courses, _excused(terms, courses), strict=True) if courses else ():
+        complaint = _complaint(terms, contract, course, excused)
         if complaint is not None:
             wrong.append((course, *complaint))
     words = Words(terms)
@@ -35,18 +35,17 @@ def judge(terms: Terms, contract: Contract) -> Finding:
         events = [int(handles.invoked[row]) for row in rows] + [note.index for note in course.dead[:1]]
         return example(*events, text=f"{words.group(course.group)}: {id_} {text}")
 
-    tried = sum(1 for course in courses.notable if course.handles) + sum(courses.plain.values())
+    tried = len(courses) + sum(terms.courses.plain.values())
     return finding(len(wrong), range(len(wrong)), show, evidence=tried)
 
 
-def _complaint(terms: Terms, contract: Contract, course: Course) -> tuple[str, list[int]] | None:
+def _complaint(
+    terms: Terms, contract: Contract, course: Course, excused: list[bool]
+) -> tuple[str, list[int]] | None:
     rows = course.handles
-    if not rows:
-        return None
     handles = terms.history.handles
     most = contract.max_attempts
     numbers = [int(handles.attempt[row]) for row in rows]
-    excused = _excused(terms, course)
     if numbers[0] != 1 and not excused[0]:
         return f"was first handled as attempt {numbers[0]}", rows[:1]
     for at in range(1, len(rows)):
@@ -82,15 +81,16 @@ def _too_few(terms: Terms, contract: Contract, course: Course, most: int) -> tup
     return None
 
 
-def _excused(terms: Terms, course: Course) -> list[bool]:
+def _excused(terms: Terms, courses: list[Course]) -> list[list[bool]]:
     """For each handling, whether an excuse lies between it and the one before (or the beginning)."""
-    handles, rows = terms.history.handles, np.array(course.handles)
-    since = np.concatenate([[-1], handles.invoked[rows[:-1]]])
-    until = handles.invoked[rows]
-    log = terms.handle_log[rows]
-    group = np.full(len(rows), course.group)
+    handles = terms.history.handles
+    rows = np.array([row for course in courses for row in course.handles], np.int64)
+    counts = np.array([len(course.handles) for course in courses], np.int64)
+    group = np.repeat(np.array([course.group for course in courses], np.int64), counts)
+    starts = np.cumsum(counts) - counts
+    until, log = handles.invoked[rows], terms.handle_log[rows]
+    since, before = np.roll(until, 1), np.roll(log, 1)
+    since[starts], before[starts] = -1, log[starts]
     excuses = terms.excuses_but_nacks
-    before = np.concatenate([log[:1], log[:-1]])
     either = excuses.between(group, log, since, until) | excuses.between(group, before, since, until)
-    answers: list[bool] = either.tolist()
-    return answers
+    return [part.tolist() for part in np.split(either, starts[1:])]

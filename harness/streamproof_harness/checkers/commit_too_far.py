@@ -1,6 +1,7 @@
 """commit-too-far: a group's progress was stored beyond what it had done."""
 
 from heapq import heappop, heappush
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from streamproof_harness.terms import Terms
 from streamproof_harness.verdict import Example, Finding
 
 _NEVER = np.int64(2**62)
+_MIX = np.int64(0x9E3779B97F4A7C1)
 
 
 def judge(terms: Terms, contract: Contract) -> Finding:
@@ -26,13 +28,14 @@ def judge(terms: Terms, contract: Contract) -> Finding:
     judged = np.flatnonzero(commits.outcome != FAIL)
     handling = set(terms.handle_group[terms.history.handles.op == OP["handle"]].tolist())
     deliveries = _Deliveries(terms)
-    settled = _settled(terms)
+    settled = _Settled(terms)
     words = Words(terms)
     cases: dict[int, Example] = {}
     pair = commits.group[judged] * np.int64(terms.logs.count) + commits.log[judged]
-    for name in np.unique(pair).tolist():
-        group, log = divmod(name, terms.logs.count)
-        rows = judged[pair == name]
+    order = np.argsort(pair, kind="stable")
+    for start, stop in pairwise(np.flatnonzero(np.diff(pair[order], prepend=-1, append=-1)).tolist()):
+        rows = judged[order[start:stop]]
+        group, log = int(commits.group[rows[0]]), int(commits.log[rows[0]])
         delivered = deliveries.of(group, log)
         if group in handling:
             for row, record in _unhandled(terms, rows, delivered, settled):
@@ -59,36 +62,39 @@ class _Deliveries:
         return self._rows[start:stop]
 
 
-def _settled(terms: Terms) -> dict[int, dict[int, int]]:
-    """By group, and id: the event from which on a record was done with."""
-    handles = terms.history.handles
-    is_done = (np.isin(handles.op, [OP["handle"], OP["reject"]]) & (handles.outcome == OK)) | (
-        (handles.op == OP["nack"]) & (handles.to >= 0) & (handles.outcome == OK)
-    )
-    at = np.flatnonzero(is_done)
-    settled: dict[int, dict[int, int]] = {}
-    groups = terms.handle_group[at].tolist()
-    for group, id_, index in zip(
-        groups, handles.id[at].tolist(), handles.completed[at].tolist(), strict=True
-    ):
-        of_group = settled.setdefault(group, {})
-        of_group[id_] = min(of_group.get(id_, index), index)
-    for op in ("dead-letter", "expire"):
-        for note in terms.history.notes_of.get(op, ()):
-            of_group = settled.setdefault(terms.group_of(note), {})
-            of_group[hash(note.id)] = min(of_group.get(hash(note.id), note.index), note.index)
-    return settled
+class _Settled:
+    """From which event on a record was done with in a group."""
+
+    def __init__(self, terms: Terms) -> None:
+        handles = terms.history.handles
+        is_done = (np.isin(handles.op, [OP["handle"], OP["reject"]]) & (handles.outcome == OK)) | (
+            (handles.op == OP["nack"]) & (handles.to >= 0) & (handles.outcome == OK)
+        )
+        notes = [note for op in ("dead-letter", "expire") for note in terms.history.notes_of.get(op, ())]
+        groups = [terms.handle_group[is_done], np.array([terms.group_of(n) for n in notes], np.int64)]
+        ids = [handles.id[is_done], np.array([hash(note.id) for note in notes], np.int64)]
+        index = [handles.completed[is_done], np.array([note.index for note in notes], np.int64)]
+        name = np.concatenate(ids) ^ (np.concatenate(groups) * _MIX)
+        when = np.concatenate(index)
+        order = np.lexsort((when, name))
+        self._name, self._when = name[order], when[order]
+
+    def since(self, group: int, ids: Ints) -> Ints:
+        """The first such event of each id, or one after all events."""
+        name = ids ^ (np.int64(group) * _MIX)
+        at = np.searchsorted(self._name, name)
+        found = at < len(self._name)
+        found[found] = self._name[at[found]] == name[found]
+        result = np.full(len(ids), _NEVER)
+        result[found] = self._when[at[found]]
+        return result
 
 
-def _unhandled(
-    terms: Terms, rows: Ints, delivered: Ints, settled: dict[int, dict[int, int]]
-) -> list[tuple[int, int]]:
+def _unhandled(terms: Terms, rows: Ints, delivered: Ints, settled: _Settled) -> list[tuple[int, int]]:
     """Commits that left a delivered record behind, each with one such record."""
     commits, history = terms.commits, terms.history
     since = history.polls.completed[history.records.poll[delivered]]
-    of_group = settled.get(int(commits.group[rows[0]]), {})
-    ids = history.records.id[delivered].tolist()
-    until = np.array([of_group.get(id_, _NEVER) for id_ in ids], np.int64)
+    until = settled.since(int(commits.group[rows[0]]), history.records.id[delivered])
     open_ = since < until  # else it was done with before it came again
     delivered, since, until = delivered[open_], since[open_], until[open_]
     offset = history.records.offset[delivered]
@@ -132,18 +138,17 @@ def _beyond(terms: Terms, rows: Ints, delivered: Ints) -> list[tuple[int, int]]:
     log, group = int(commits.log[rows[0]]), int(commits.group[rows[0]])
     at = history.polls.completed[history.records.poll[delivered]]
     highest = np.maximum.accumulate(history.records.offset[delivered]) if len(delivered) else delivered
-    begins = _begins(terms, group, log)
-    result = []
-    for row in rows.tolist():
-        invoked = int(commits.invoked[row])
-        count = int(np.searchsorted(at, invoked))
-        last = int(highest[count - 1]) if count else -1
-        told = max((offset for index, offset in begins if index < invoked), default=0)
-        start = terms.places.first_at(log, max(last + 1, told))
-        reach = terms.places.first_at(log, int(commits.offset[row]))
-        if terms.known_before[max(reach, start)] > terms.known_before[start]:
-            result.append((row, last))
-    return result
+    invoked = commits.invoked[rows]
+    count = np.searchsorted(at, invoked)
+    last = np.full(len(rows), -1, np.int64)
+    last[count > 0] = highest[count[count > 0] - 1]
+    told = np.zeros(len(rows), np.int64)
+    for index, offset in _begins(terms, group, log):
+        told[invoked > index] = np.maximum(told[invoked > index], offset)
+    start = terms.places.firsts_at(log, np.maximum(last + 1, told))
+    reach = np.maximum(terms.places.firsts_at(log, commits.offset[rows]), start)
+    beyond = terms.known_before[reach] > terms.known_before[start]
+    return list(zip(rows[beyond].tolist(), last[beyond].tolist(), strict=True))
 
 
 def _begins(terms: Terms, group: int, log: int) -> list[tuple[int, int]]:

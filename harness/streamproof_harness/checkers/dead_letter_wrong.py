@@ -10,6 +10,8 @@ from streamproof_harness.terms import Terms
 from streamproof_harness.terms.attempts import Course
 from streamproof_harness.verdict import Example, Finding
 
+_Deliveries = dict[tuple[int, int], list[int]]
+
 
 def judge(terms: Terms, contract: Contract) -> Finding:
     """Not exactly one terminal state (handled, dead-lettered, expired) per root and group after a drain,
@@ -21,6 +23,7 @@ def judge(terms: Terms, contract: Contract) -> Finding:
     roots that a group got.
     """
     wrong: list[tuple[Course, str]] = []
+    deliveries = _deliveries(terms)
     open_ = 0
     for course in terms.courses.notable:
         ends = _ends(terms, course)
@@ -29,7 +32,7 @@ def judge(terms: Terms, contract: Contract) -> Finding:
             wrong.append((course, f"was both {' and '.join(ends)}"))
         elif not ends and is_drained:
             wrong.append((course, "was delivered, and was neither handled nor dead-lettered nor expired"))
-        elif course.dead and not _has_cause(terms, contract, course):
+        elif course.dead and not _has_cause(terms, contract, course, deliveries):
             tried = len(course.handles)
             wrong.append((course, f"was dead-lettered without cause, after {tried} attempts"))
         open_ += not ends and not is_drained
@@ -47,11 +50,13 @@ def _ends(terms: Terms, course: Course) -> list[str]:
     return [name for name, is_so in ends if is_so]
 
 
-def _has_cause(terms: Terms, contract: Contract, course: Course) -> bool:
-    return all(_is_caused(terms, contract, course, note) for note in course.dead)
+def _has_cause(terms: Terms, contract: Contract, course: Course, deliveries: _Deliveries) -> bool:
+    return all(_is_caused(terms, contract, course, note, deliveries) for note in course.dead)
 
 
-def _is_caused(terms: Terms, contract: Contract, course: Course, note: Event) -> bool:
+def _is_caused(
+    terms: Terms, contract: Contract, course: Course, note: Event, deliveries: _Deliveries
+) -> bool:
     handles = terms.history.handles
     # An ok handling that came before is an end of its own, and no cause.
     failed = [
@@ -65,14 +70,22 @@ def _is_caused(terms: Terms, contract: Contract, course: Course, note: Event) ->
     highest = max((int(handles.attempt[row]) for row in failed), default=0)
     tried = max(len(failed), highest)
     if not course.handles:  # the broker buried it: only deliveries can be counted
-        tried = _deliveries(terms, course, note)
+        known = deliveries.get((course.group, course.id), ())
+        tried = sum(index < note.index for index in known)
     return tried >= (contract.max_attempts or 1)
 
 
-def _deliveries(terms: Terms, course: Course, note: Event) -> int:
+def _deliveries(terms: Terms) -> _Deliveries:
+    """When each record that was dead-lettered without a handling was delivered, by group and id."""
     records = terms.history.records
-    got = (records.id == course.id) & (terms.record_group == course.group)
-    return int((terms.history.polls.completed[records.poll[got]] < note.index).sum())
+    untried = [course for course in terms.courses.notable if course.dead and not course.handles]
+    rows = np.flatnonzero(np.isin(records.id, np.array([course.id for course in untried], np.int64)))
+    deliveries: _Deliveries = {}
+    done = terms.history.polls.completed[records.poll[rows]]
+    for row, index in zip(rows.tolist(), done.tolist(), strict=True):
+        name = int(terms.record_group[row]), int(records.id[row])
+        deliveries.setdefault(name, []).append(index)
+    return deliveries
 
 
 def _expired(terms: Terms, course: Course, note: Event) -> bool:

@@ -20,7 +20,7 @@ from streamproof_harness.terms.positions import Logs, Places
 from streamproof_harness.terms.ranges import Ranges, Reader
 from streamproof_harness.terms.readers import polled_by, readers_of
 from streamproof_harness.terms.roots import moved_records, parents_of, roots_of
-from streamproof_harness.terms.sends import first_of_sends, rows_of_ids, sends_of_records
+from streamproof_harness.terms.sends import SentIds, first_of_sends, sends_of_records
 from streamproof_harness.terms.sessions import (
     Reading,
     Sessions,
@@ -170,12 +170,21 @@ class Terms:
         """The send of each polled record, -1 where nobody sent its id."""
         history = self.history
         return sends_of_records(
-            history.sends.id, self.ack_place, history.records.id, self.record_place, self.places.count
+            history.sends.id,
+            self.ack_place,
+            history.records.id,
+            self.record_place,
+            self.places.count,
+            self._sent_ids,
         )
+
+    @cached_property
+    def _sent_ids(self) -> SentIds:
+        return SentIds(self.history.sends.id)
 
     def send_of(self, ids: Ints) -> Ints:
         """The send of each id (hashed), -1 where nobody sent it."""
-        return rows_of_ids(self.history.sends.id, ids)
+        return self._sent_ids.rows(ids)
 
     @cached_property
     def send_place(self) -> Ints:
@@ -221,7 +230,7 @@ class Terms:
     @cached_property
     def parents(self) -> Ints:
         """The send that each send derives from, -1 where there is none, or more than one."""
-        return parents_of(self.history.sends.id, self.history.sends.derived)
+        return parents_of(len(self.history.sends.id), self._sent_ids, self.history.sends.derived)
 
     @cached_property
     def roots(self) -> Ints:

@@ -1,6 +1,7 @@
 """Excuses for a repeated delivery: a session end in the group's log, or a fault that was on."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -8,8 +9,6 @@ import numpy as np
 
 from streamproof_harness.codes import Array, Ints
 from streamproof_harness.history import Event
-
-_NONE = np.empty(0, np.int64)
 
 
 class Excuses:
@@ -26,12 +25,16 @@ class Excuses:
     def between(self, group: Ints, log: Ints, first: Ints, last: Ints) -> Array:
         """Row by row: whether an excuse lies between the events `first` and `last`."""
         answer = self.fault_on(first, last)
-        if self._ends:
-            for row in np.flatnonzero(~answer).tolist():
-                ends = self._ends.get((int(group[row]), int(log[row])), _NONE)
-                answer[row] = np.searchsorted(ends, last[row]) > np.searchsorted(
-                    ends, first[row], side="right"
-                )
+        if not self._ends or not len(group):
+            return answer
+        lane = group * (int(log.max(initial=0)) + 1) + log
+        order = np.argsort(lane, kind="stable")
+        for start, stop in pairwise(np.flatnonzero(np.diff(lane[order], prepend=-1, append=-1)).tolist()):
+            rows = order[start:stop]
+            ends = self._ends.get((int(group[rows[0]]), int(log[rows[0]])))
+            if ends is not None:
+                before = np.searchsorted(ends, first[rows], side="right")
+                answer[rows] |= np.searchsorted(ends, last[rows]) > before
         return answer
 
     def fault_on(self, first: Ints, last: Ints) -> Array:

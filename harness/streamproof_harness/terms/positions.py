@@ -118,10 +118,16 @@ class Places:
 
         Beyond the last, the place after the log's last. 0 for a log without known offsets.
         """
+        return int(self.firsts_at(log, np.array([offset]))[0])
+
+    def firsts_at(self, log: int, offsets: Ints) -> Ints:
+        """`first_at` of several offsets of one log."""
         if self._most[log] < 0:
-            return 0
+            return np.zeros(len(offsets), np.int64)
         if self._ranked is None:
-            offset = min(max(offset, int(self._least[log])), int(self._most[log]) + 1)
-            return int(self._shift[log]) + offset
+            within = np.clip(offsets, int(self._least[log]), int(self._most[log]) + 1)
+            places: Ints = within + int(self._shift[log])
+            return places
         start, stop = int(self._log_starts[log]), int(self._log_starts[log + 1])
-        return start + int(np.searchsorted(self._ranked[start:stop], offset))
+        ranks: Ints = np.searchsorted(self._ranked[start:stop], offsets)
+        return ranks + start

@@ -10,18 +10,18 @@ import numpy as np
 from streamproof_harness.codes import FAIL, OP, Array, Ints
 from streamproof_harness.columns import History
 from streamproof_harness.tables import Sparse
-from streamproof_harness.terms.sends import rows_of_ids
+from streamproof_harness.terms.sends import SentIds
 
 _MIX = np.int64(0x9E3779B97F4A7C1)
 
 
-def parents_of(sent_ids: Ints, derived: Sparse) -> Ints:
+def parents_of(count: int, sent: SentIds, derived: Sparse) -> Ints:
     """The row of the one send that each send derives from; -1 where it has none, or several."""
-    parents = np.full(len(sent_ids), -1, np.int64)
+    parents = np.full(count, -1, np.int64)
     if len(derived.rows):
-        links = np.bincount(derived.rows, minlength=len(sent_ids))
+        links = np.bincount(derived.rows, minlength=count)
         single = links[derived.rows] == 1
-        parents[derived.rows[single]] = rows_of_ids(sent_ids, derived.values[single])
+        parents[derived.rows[single]] = sent.rows(derived.values[single])
     return parents
 
 

@@ -1,22 +1,39 @@
 """Which record is which send's, and where sends stand."""
 
+from functools import cached_property
+
 import numpy as np
 
 from streamproof_harness.codes import Ints
 
 
-def rows_of_ids(known: Ints, ids: Ints) -> Ints:
-    """The row in `known` of each of `ids`; -1 where it is not there. Sorts `known`."""
-    if not len(known) or not len(ids):
-        return np.full(len(ids), -1, np.int64)
-    order = np.argsort(known, kind="stable")
-    ranked = known[order]
-    at = np.minimum(np.searchsorted(ranked, ids), len(known) - 1)
-    return np.where(ranked[at] == ids, order[at], -1)
+class SentIds:
+    """Finds sends by the hash of their id. Sorts the ids when it is first asked."""
+
+    def __init__(self, ids: Ints) -> None:
+        self._ids = ids
+
+    @cached_property
+    def _sorted(self) -> tuple[Ints, Ints]:
+        order = np.argsort(self._ids, kind="stable")
+        return order, self._ids[order]
+
+    def rows(self, ids: Ints) -> Ints:
+        """The send of each of `ids`; -1 where nobody sent it."""
+        if not len(self._ids) or not len(ids):
+            return np.full(len(ids), -1, np.int64)
+        order, ranked = self._sorted
+        at = np.minimum(np.searchsorted(ranked, ids), len(order) - 1)
+        return np.where(ranked[at] == ids, order[at], -1)
 
 
 def sends_of_records(
-    sent_ids: Ints, ack_place: Ints, record_ids: Ints, record_place: Ints, count_of_places: int
+    sent_ids: Ints,
+    ack_place: Ints,
+    record_ids: Ints,
+    record_place: Ints,
+    count_of_places: int,
+    sent: SentIds,
 ) -> Ints:
     """The send of each polled record, -1 where nobody sent its id.
 
@@ -31,7 +48,7 @@ def sends_of_records(
     found &= sent_ids[rows] == record_ids if len(sent_ids) else False
     missing = np.flatnonzero(~found)
     if len(missing):
-        rows[missing] = rows_of_ids(sent_ids, record_ids[missing])
+        rows[missing] = sent.rows(record_ids[missing])
     return rows
 
 

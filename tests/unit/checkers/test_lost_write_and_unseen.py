@@ -255,6 +255,16 @@ def test_a_transaction_of_unknown_end_is_proven_by_a_read_committed_poll(story):
     assert story.finds(LOST) == 1
 
 
+@pytest.mark.parametrize("how", ["abort", "commit fails"])
+def test_a_transaction_that_was_aborted_is_not_proven_by_any_poll(story, how):
+    for number, id_ in enumerate("abc"):
+        story.sent(id_, f"t/0/{number}", txn="x")
+    end = story.invoke("p1", "end", txn="x", transactional_id="p", commit=how != "abort")
+    story.ok(end) if how == "abort" else story.fail(end)
+    story.polled("c1", "t/0/0 a", "t/0/2 c")
+    assert story.finds(LOST) == 0
+
+
 def test_a_read_uncommitted_poll_proves_nothing(story):
     for number, id_ in enumerate("abc"):
         story.sent(id_, f"t/0/{number}", txn="x")
