@@ -133,6 +133,7 @@ def test_an_unknown_mutant_is_refused_by_name():
 def test_a_mutant_whose_check_needs_what_the_backend_lacks_has_no_trial():
     bench = Bench(scenario_named, capabilities={"offsets": False})
     assert bench.why_not(mutant_named("skips-a-record")) == "poll-skip needs offsets of the backend"
+    assert bench.why_not(mutant_named("stores-no-progress")) == "the defect needs offsets of the backend"
     assert bench.why_not(mutant_named("flips-a-bit")) is None
 
 

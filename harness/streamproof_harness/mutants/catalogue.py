@@ -25,10 +25,12 @@ _PARTITIONS: Final[dict[str, Any]] = {
 _PAUSES: Final[dict[str, Any]] = {
     "scenario": "pause-resume",
     "parameters": {"rate": 1000, "seconds": 0.5, "users": 100},
+    "broker_parameters": {},
 }
 _MEMBERS: Final[dict[str, Any]] = {
     "scenario": "members-come-and-go",
     "parameters": {"rate": 5000, "seconds": 0.4, "customers": 100},
+    "broker_parameters": {},
 }
 _RETRIES: Final[dict[str, Any]] = {
     "scenario": "retry-fixed",
@@ -232,6 +234,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "stores-no-progress",
         "duplicate-effect",
         "a consumer reports progress as stored and stores none",
+        needs=("offsets",),
         **_MEMBERS,
     ),
     Mutant(

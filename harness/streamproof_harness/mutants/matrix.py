@@ -98,8 +98,11 @@ class Bench:
         scenario = self.find(mutant.scenario)
         if self.backend not in scenario.backends:
             return scenario.why_not.get(self.backend, f"{scenario.name} is not on this backend")
-        lacking = [name for name in CHECKS[mutant.check].needs if not self.capabilities.get(name, True)]
-        return f"{mutant.check} needs {' and '.join(lacking)} of the backend" if lacking else None
+        for one, needs in ((mutant.check, CHECKS[mutant.check].needs), ("the defect", mutant.needs)):
+            lacking = [name for name in needs if not self.capabilities.get(name, True)]
+            if lacking:
+                return f"{one} needs {' and '.join(lacking)} of the backend"
+        return None
 
     def try_mutant(self, mutant: Mutant) -> Trial:
         """Run the mutant's scenario with its defect."""
@@ -108,7 +111,7 @@ class Bench:
 
     def try_control(self, mutant: Mutant) -> Control:
         """Run the mutant's scenario without it."""
-        return Control(mutant.parameters, self._run(f"control-of-{mutant.name}", mutant, {}))
+        return Control(mutant.parameters_on(self.backend), self._run(f"control-of-{mutant.name}", mutant, {}))
 
     def _run(self, name: str, like: Mutant, settings: dict[str, Any]) -> Result:
         file = None
@@ -121,7 +124,7 @@ class Bench:
             self.backend,
             self.colour,
             seed=self.seed,
-            parameters=like.parameters,
+            parameters=like.parameters_on(self.backend),
             history=file,
             **settings,
         )

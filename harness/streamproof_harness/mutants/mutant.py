@@ -15,7 +15,9 @@ class Mutant:
 
     ``breaks`` says in one sentence what it does wrong. ``check`` must find it, in the history of
     the ``scenario`` run with these ``parameters``, where every other forbidden check must find
-    nothing, but for those that ``others`` names, each with the reason why it sees it too.
+    nothing, but for those that ``others`` names, each with the reason why it sees it too. Some of the
+    small runs are over before a real broker has let a group join: there ``broker_parameters`` hold,
+    if they are given. ``needs`` names capabilities that the defect itself lies in.
 
     The broken part stands under the mutant's name in a module of this package's ``_async``, or it
     is the ``plan`` that readers are given. A part strikes once in each client, at the ``at``-th
@@ -33,6 +35,14 @@ class Mutant:
     group: str | None = None
     plan: Callable[[ReaderPlan], ReaderPlan] | None = None
     patience_s: float = 15.0
+    broker_parameters: Mapping[str, int | float] | None = None
+    needs: tuple[str, ...] = ()
+
+    def parameters_on(self, backend: str) -> Mapping[str, int | float]:
+        """The scenario's parameters on this backend."""
+        if backend == "memory" or self.broker_parameters is None:
+            return self.parameters
+        return self.broker_parameters
 
     def reaches(self, group: str | None) -> bool:
         """Whether readers of this group (``None``: of none) are broken."""
