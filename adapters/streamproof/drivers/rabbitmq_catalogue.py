@@ -75,7 +75,15 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
 Definition = TopicCreated | TopicDeleted | GroupOpening | GroupOpened | Marker | Snapshot
 
 encode = msgspec.json.Encoder().encode
-decode = msgspec.json.Decoder(Definition).decode
+_decode = msgspec.json.Decoder(Definition).decode
+
+
+def decode(raw: bytes) -> Definition:
+    """The definition in a record; one of a kind that this version does not know defines nothing."""
+    try:
+        return _decode(raw)
+    except msgspec.DecodeError:
+        return Marker("")
 
 
 class Catalogue:

@@ -124,8 +124,14 @@ def message_of(table: Mapping[str, Any], message_id: str, timestamp_s: int | Non
     if not isinstance(timestamp_ms, int):
         timestamp_ms = timestamp_s * 1000 if timestamp_s is not None else 0
     packed = _as_bytes(table.get(HEADERS))
-    headers: Headers = _unpack_headers(packed) if packed is not None else ()
     foreign = [name for name in table if name not in _OWN and not name.startswith("x-")]
+    headers: Headers = ()
+    if packed is not None:
+        try:
+            headers = _unpack_headers(packed)
+        except msgspec.DecodeError:
+            # Somebody else's header of that name: a record must not be able to stop its readers.
+            foreign.append(HEADERS)
     if foreign:
         headers += tuple((name, _as_bytes(table[name])) for name in foreign)
     return Message(
@@ -209,6 +215,7 @@ _FIXED = {
     }.items()
 }  # fmt: skip
 _LONG_STRING, _BINARY, _VOID, _TABLE, _ARRAY, _DECIMAL = map(ord, "SxVFAD")
+_SIZED = (_LONG_STRING, _BINARY, _TABLE, _ARRAY)
 
 
 def _read_table(raw: bytes, at: int, end: int) -> dict[str, Any]:
@@ -230,6 +237,8 @@ def _read_value(raw: bytes, at: int) -> tuple[Any, int]:
         return None, at
     if kind == _DECIMAL:
         return _SIZE.unpack_from(raw, at + 1)[0] / 10 ** raw[at], at + 5
+    if kind not in _SIZED:
+        raise ValueError(f"an AMQP table has a value of the unknown type {chr(kind)!r}")
     size = _SIZE.unpack_from(raw, at)[0]
     at += 4
     end = at + size
@@ -237,10 +246,8 @@ def _read_value(raw: bytes, at: int) -> tuple[Any, int]:
         return raw[at:end], end
     if kind == _TABLE:
         return _read_table(raw, at, end), end
-    if kind == _ARRAY:
-        items = []
-        while at < end:
-            item, at = _read_value(raw, at)
-            items.append(item)
-        return items, end
-    raise ValueError(f"an AMQP table has a value of the unknown type {chr(kind)!r}")
+    items = []
+    while at < end:
+        item, at = _read_value(raw, at)
+        items.append(item)
+    return items, end

@@ -149,3 +149,10 @@ def test_a_snapshot_stands_for_the_events_before_it(history, place):
 @given(st.lists(events, max_size=25))
 def test_all_who_read_the_same_events_agree(history):
     assert fold(*history).snapshot() == fold(*history).snapshot()
+
+
+def test_an_event_of_a_later_version_changes_nothing():
+    state = fold(joined("a"))
+    before = state.snapshot()
+    state.apply(0, decode(b'{"type": "paused", "member": "a"}'))
+    assert state.snapshot() == before
