@@ -17,7 +17,7 @@ TOPICS, PARTITIONS, OFFSETS, IDS = ("t", "u"), (0, 1), range(5), tuple("abcdef")
 CONSUMERS, GROUPS = ("c1", "c2"), ("g", "h")
 
 
-EXAMPLES = int(os.environ.get("STREAMPROOF_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("STREAMPROOF_EXAMPLES", "80"))
 
 
 class Naive:
@@ -405,6 +405,86 @@ class Naive:
             last[name] = poll, record
         return count
 
+    def commit_too_far(self):
+        handling = {e["group"] for e in self.invoked if e["op"] == "handle"}
+        count = 0
+        for commit in self.invoked:
+            if commit["op"] == "commit" and self.outcome(commit) != "fail":
+                for topic, partition, reach in commit["offsets"]:
+                    log = topic, partition
+                    count += self.leaves_behind(commit, log, reach, handling) or self.jumps(
+                        commit, log, reach
+                    )
+        return count
+
+    def delivered(self, group, log, index):
+        """(completion, record) of what the group got of the log before the event."""
+        return [
+            (done["index"], record)
+            for poll, done, record in self.records()
+            if self.group(poll) == group
+            and tuple(record[:2]) == log
+            and record[2] is not None
+            and done["index"] < index
+        ]
+
+    def leaves_behind(self, commit, log, reach, handling):
+        if commit["group"] not in handling:
+            return False
+        done = {
+            handle["id"]
+            for handle in self.invoked
+            if handle["op"] == "handle"
+            and handle["group"] == commit["group"]
+            and self.outcome(handle) == "ok"
+            and self.done[handle["call"]]["index"] < commit["index"]
+        }
+        got = self.delivered(commit["group"], log, commit["index"])
+        return any(record[2] < reach and record[3] not in done for _, record in got)
+
+    def jumps(self, commit, log, reach):
+        got = self.delivered(commit["group"], log, commit["index"])
+        told = [
+            place[2]
+            for event in self.events[: commit["index"]]
+            if commit["group"] in self.groups_of(event["process"])
+            for place in (
+                event.get("positions", ())
+                if event["op"] == "assign"
+                else event.get("offsets", ())
+                if event["op"] == "seek" and event["type"] == "invoke" and self.outcome(event) != "fail"
+                else ()
+            )
+            if tuple(place[:2]) == log
+        ]
+        start = max([record[2] + 1 for _, record in got] + told, default=0)
+        known = [self.stands_at(send) for send in self.effective()]
+        known += [tuple(record[:3]) for _, _, record in self.records() if record[2] is not None]
+        return any(
+            place and place[:2] == log and max(start, self.trimmed(log)) <= place[2] < reach
+            for place in known
+        )
+
+    def handler_reorder(self):
+        first = {}
+        for event in self.events:
+            if event["op"] == "handle" and event["type"] == "ok":
+                handle = next(e for e in self.invoked if e["call"] == event["call"])
+                send = self.by_id.get(handle["id"])
+                if send and send["key"] is not None:
+                    first.setdefault((handle["group"], handle["id"]), (event["index"], send))
+        count = 0
+        for (group, _), (index, send) in first.items():
+            lane = send["process"], send["topic"], send["key"]
+            count += any(
+                other == group
+                and (later["process"], later["topic"], later["key"]) == lane
+                and later["seq"] > send["seq"]
+                and before < index
+                for (other, _), (before, later) in first.items()
+            )
+        return count
+
 
 places = st.tuples(st.sampled_from(TOPICS), st.sampled_from(PARTITIONS), st.sampled_from(OFFSETS))
 logs = st.tuples(st.sampled_from(TOPICS), st.sampled_from(PARTITIONS)).map(list)
@@ -416,14 +496,14 @@ def stories(draw):
     """A story of up to 30 steps with few names, so that they meet."""
     story, open_calls, unsent = Story(), [], list(IDS)
     for _ in range(draw(st.integers(1, 30))):
-        step = draw(st.integers(0, 19))
+        step = draw(st.integers(0, 21))
         consumer = draw(st.sampled_from(CONSUMERS))
         if step <= 5 and unsent:
             txn = draw(st.sampled_from([None, None, "x", "y"]))
             fields = {} if txn is None else {"txn": txn}
             process = draw(st.sampled_from(["p1", "p2"]))
             topic = draw(st.sampled_from(TOPICS))
-            call = story.send(unsent.pop(0), topic, process, key=None, **fields)
+            call = story.send(unsent.pop(0), topic, process, key=draw(st.sampled_from([None, "k"])), **fields)
             open_calls.append((call, draw(st.sampled_from(PARTITIONS)), draw(offsets)))
             if draw(st.booleans()):
                 complete(draw, story, open_calls)
@@ -431,6 +511,8 @@ def stories(draw):
             complete(draw, story, open_calls)
         elif step <= 12:
             poll(draw, story, consumer)
+        elif step >= 20:
+            work(draw, story, consumer)
         else:
             happen(draw, story, step, consumer)
     return story
@@ -456,6 +538,17 @@ def poll(draw, story, consumer):
         happen(draw, story, draw(st.integers(13, 19)), draw(st.sampled_from(CONSUMERS)))
     records = draw(st.lists(st.tuples(places, offsets, st.sampled_from(IDS)), max_size=3))
     story.ok(call, records=[[place[0], place[1], offset, id_] for place, offset, id_ in records])
+
+
+def work(draw, story, consumer):
+    topic, partition, offset = draw(places)
+    group = draw(st.sampled_from(GROUPS))
+    if draw(st.booleans()):
+        call = story.invoke(consumer, "commit", group=group, offsets=[[topic, partition, offset + 1]])
+    else:
+        place = {"topic": topic, "partition": partition, "offset": offset, "id": draw(st.sampled_from(IDS))}
+        call = story.invoke(consumer, "handle", group=group, **place, attempt=1)
+    draw(st.sampled_from([story.ok, story.ok, story.fail]))(call)
 
 
 def happen(draw, story, step, consumer):
@@ -506,6 +599,8 @@ CHECKS = {
     "internal-poll-skip": lambda naive: naive.poll_skip(is_internal=True),
     "consumed-while-unassigned": Naive.consumed_while_unassigned,
     "duplicate-delivery": Naive.duplicate_delivery,
+    "commit-too-far": Naive.commit_too_far,
+    "handler-reorder": Naive.handler_reorder,
 }
 
 
