@@ -496,7 +496,7 @@ def stories(draw):
     """A story of up to 30 steps with few names, so that they meet."""
     story, open_calls, unsent = Story(), [], list(IDS)
     for _ in range(draw(st.integers(1, 30))):
-        step = draw(st.integers(0, 21))
+        step = draw(st.integers(0, 24))
         consumer = draw(st.sampled_from(CONSUMERS))
         if step <= 5 and unsent:
             txn = draw(st.sampled_from([None, None, "x", "y"]))
