@@ -150,15 +150,23 @@ async def finished(call: Coroutine[Any, Any, Any], timeout_s: float, what: str) 
     return error is None
 
 
+_BETWEEN_LOOKS_S = 0.1
+
+
 class CarefulClient(_Client):  # type: ignore[misc]
     """The library's connections, metadata included, without making topics by asking for them."""
 
     wants_all = False
     """Whether an empty list of topics stands for all of them, as aiokafka means it."""
 
+    _is_incomplete = False
+
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
-        """As in aiokafka, but the request says that no topic is to be made."""
+        """As in aiokafka, but the request says that no topic is to be made, and what is missing is not
+        asked for again and again without a pause."""
         is_all = topics is None or (self.wants_all and not topics)
+        if self._is_incomplete:
+            await asyncio.sleep(_BETWEEN_LOOKS_S)
         try:
             metadata = await self.metadata(None if is_all else list(topics))
         except (TimeoutError, native_errors.KafkaError) as cause:
@@ -167,6 +175,7 @@ class CarefulClient(_Client):  # type: ignore[misc]
             return False
         if not metadata.brokers:
             return False
+        self._is_incomplete = any(topic[0] for topic in metadata.topics)
         cluster_metadata.update_metadata(metadata)
         return True
 
