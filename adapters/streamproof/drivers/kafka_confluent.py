@@ -54,6 +54,7 @@ __all__ = [
     "Producer",
     "Trouble",
     "await_brokers",
+    "fatal_code",
     "let_go",
     "made",
     "native_error",
@@ -137,6 +138,19 @@ def native_error(exception: BaseException) -> KafkaError:
     """The library's error inside its exception."""
     found = exception.args[0] if exception.args else None
     return found if isinstance(found, KafkaError) else KafkaError(KafkaError._FAIL, str(exception))
+
+
+def fatal_code(error: KafkaError) -> int:
+    """The code of an error; of a fatal one, that of its reason, which is in its text only."""
+    if error.code() == KafkaError._FATAL:
+        for code in (
+            KafkaError.FENCED_INSTANCE_ID,
+            KafkaError.PRODUCER_FENCED,
+            KafkaError.INVALID_PRODUCER_EPOCH,
+        ):
+            if KafkaError(code).str() in error.str():
+                return code
+    return error.code()
 
 
 def translated(

@@ -27,6 +27,7 @@ from streamproof.drivers.kafka_confluent import (
     Message,
     NativePartition,
     Trouble,
+    fatal_code,
     let_go,
     made,
     native_error,
@@ -265,7 +266,7 @@ class ConfluentConsumer:
         if error.code() != KafkaError._AUTO_OFFSET_RESET:
             place = message.topic() or "the topics"
             self._failures.append(
-                call_error(error.code(), f"{place} cannot be read", error.str(), KafkaException(error))
+                call_error(fatal_code(error), f"{place} cannot be read", error.str(), KafkaException(error))
             )
             return
         partition = TopicPartition(str(message.topic()), int(message.partition() or 0))
