@@ -8,14 +8,14 @@ from streamproof.records import Headers, Outgoing, RawOutgoing, Record, TopicPar
 from streamproof.serialization import Encode
 
 _TOPIC_LIMIT = 249
-_TOPIC_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+TOPIC_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
 def require_topic_name(topic: object) -> None:
     """Kafka's rule for names, on every backend: 1 to 249 of ``[a-zA-Z0-9._-]``, not ``.`` or ``..``."""
     if not isinstance(topic, str):
         raise UsageError(f"a topic is named by a str, not by a {type(topic).__name__}")
-    if not topic or len(topic) > _TOPIC_LIMIT or topic in (".", "..") or set(topic) - _TOPIC_CHARACTERS:
+    if not topic or len(topic) > _TOPIC_LIMIT or topic in (".", "..") or set(topic) - TOPIC_CHARACTERS:
         raise UsageError(f"{topic!r} is no topic name: use at most {_TOPIC_LIMIT} letters, digits and . _ -")
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from streamproof.checks import TOPIC_CHARACTERS
 from streamproof.errors import ConfigurationError
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.url import Address, parse_address, parse_flag
@@ -105,6 +106,7 @@ def resolve(
         # ``None`` for the namespace or the timeout means that none was given.
         if value is not None or name not in _CONNECTION:
             take(_known(name, "the arguments"), value, "the arguments")
+    _require_namespace(values.get("namespace", ""))
     rest = {name: value for name, value in address.options.items() if name not in _KNOWN}
     return Settings(
         address=replace(address, options=rest),
@@ -113,6 +115,13 @@ def resolve(
         values=values,
         origins=origins,
     )
+
+
+def _require_namespace(namespace: str) -> None:
+    if not set(namespace) <= TOPIC_CHARACTERS:
+        raise ConfigurationError(
+            f"namespace={namespace!r} is not possible: topics' names begin with it; use letters, digits and . _ -"
+        )
 
 
 def _known(name: str, origin: str) -> str:

@@ -160,6 +160,12 @@ class TestBadInput:
         with pytest.raises(ConfigurationError, match="the arguments"):
             resolved().producer_options(given)
 
+    @pytest.mark.parametrize("namespace", ["a b", "a/", "ü", "a*"])
+    def test_a_namespace_begins_topic_names(self, namespace: str) -> None:
+        assert resolved(arguments={"namespace": "a.B_c-1."}).namespace == "a.B_c-1."
+        with pytest.raises(ConfigurationError, match="namespace="):
+            resolved(arguments={"namespace": namespace})
+
     def test_a_project_file_that_is_none(self, tmp_path: Path) -> None:
         (tmp_path / "pyproject.toml").write_text("this is no TOML")
         with pytest.raises(ConfigurationError, match="cannot be read"):
