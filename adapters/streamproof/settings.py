@@ -120,7 +120,7 @@ def resolve(
 def _require_namespace(namespace: str) -> None:
     if not set(namespace) <= TOPIC_CHARACTERS:
         raise ConfigurationError(
-            f"namespace={namespace!r} is not possible: topics' names begin with it; use letters, digits and . _ -"
+            f"namespace={namespace!r} is not possible: use letters, digits and . _ - as in topics' names"
         )
 
 
