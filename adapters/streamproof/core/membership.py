@@ -98,9 +98,10 @@ _decode = msgspec.json.Decoder(Event).decode
 def decode(raw: bytes) -> Event:
     """The event in a record; one of a kind that this version does not know changes nothing."""
     try:
-        return _decode(raw)
+        found: Event = _decode(raw)
     except msgspec.DecodeError:
         return Left("")
+    return found
 
 
 class GroupState:

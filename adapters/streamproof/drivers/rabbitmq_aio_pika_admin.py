@@ -15,7 +15,7 @@ from streamproof.drivers.rabbitmq_descriptions import (
     require_possible,
 )
 from streamproof.drivers.rabbitmq_errors import unknown_topic
-from streamproof.drivers.rabbitmq_procedures import create_topic, delete_topic, read_group
+from streamproof.drivers.rabbitmq_procedures import create_topic, delete_topics, read_group
 from streamproof.drivers.rabbitmq_refusals import no_trimming
 from streamproof.records import GroupDescription, TopicDescription, TopicPartition, TopicSpec
 
@@ -36,9 +36,9 @@ class AioPikaAdmin:
 
     async def delete_topics(self, names: Sequence[str], timeout_s: float) -> None:
         deadline_s = time.monotonic() + timeout_s
-        for name in names:
-            procedure = delete_topic(self._definitions.catalogue, name)
-            await self._run(procedure, deadline_s, f"deleting topic {name!r}")
+        if names:
+            procedure = delete_topics(self._definitions.catalogue, names)
+            await self._run(procedure, deadline_s, f"deleting topics {', '.join(names)}")
 
     async def list_topics(self, timeout_s: float) -> list[str]:
         await self._definitions.wait_synced(timeout_s)

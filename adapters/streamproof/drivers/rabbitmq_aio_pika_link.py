@@ -28,8 +28,8 @@ from streamproof.drivers.rabbitmq_errors import (
     reply_error,
 )
 from streamproof.drivers.rabbitmq_topology import Endpoint, version_of
-from streamproof.drivers.rabbitmq_wire import HEARTBEAT, FrameScanner
-from streamproof.errors import StreamproofError, TimedOut, Unreachable
+from streamproof.drivers.rabbitmq_wire import HEARTBEAT, FrameScanner, close_reason
+from streamproof.errors import AccessDenied, StreamproofError, TimedOut, Unreachable
 
 _log = logging.getLogger("streamproof.rabbitmq")
 
@@ -88,6 +88,8 @@ class _Tap(aiormq.TransportFactory):
     def __init__(self) -> None:
         self.scanner = FrameScanner(self._pass_on)
         self.writer: asyncio.StreamWriter | None = None
+        self.refusal: tuple[int, str] | None = None
+        """Why the server closed the connection; while it is being opened, aiormq does not tell."""
         self._feed: Callable[[bytes], None] = _nowhere
         self._passed_s = 0.0
 
@@ -114,6 +116,7 @@ class _Tap(aiormq.TransportFactory):
                 self._feed(HEARTBEAT)
 
     def _pass_on(self, frame: bytes) -> None:
+        self.refusal = close_reason(frame) or self.refusal
         self._feed(frame)
 
 
@@ -269,7 +272,7 @@ class AioLink:
         except (OSError, TimeoutError, aiormq.exceptions.AMQPError) as cause:
             self._attempts += 1
             if self._attempts >= len(self._endpoint.hosts):
-                self.error = self._connect_error(cause)
+                self.error = self._connect_error(cause, tap.refusal)
                 self._first.set()
             return False
         self._attempts = 0
@@ -282,12 +285,15 @@ class AioLink:
         self._first.set()
         return True
 
-    def _connect_error(self, cause: BaseException) -> StreamproofError:
-        error = native_error(cause, f"connection to {self.where}")
-        if isinstance(error, Unreachable):
+    def _connect_error(self, cause: BaseException, refusal: tuple[int, str] | None) -> StreamproofError:
+        doing = f"connection to {self.where}"
+        error = reply_error(*refusal, doing) if refusal is not None else native_error(cause, doing)
+        if isinstance(cause, aiormq.exceptions.AuthenticationError) or (refusal or (0,))[0] == ACCESS_REFUSED:
+            error = AccessDenied(f"RabbitMQ at {self.where} refused the user or the password")
+        elif isinstance(error, Unreachable):
             told = str(cause) or type(cause).__name__
             error = Unreachable(f"no connection to RabbitMQ at {self.where}: {told}; is it running there?")
-            error.__cause__ = cause
+        error.__cause__ = cause
         return error
 
     async def _serve(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from streamproof.deliveries import AsyncDeliveries, AsyncDelivery
@@ -78,12 +78,14 @@ class AioPikaProducer:
         self._limits: Limits | None = None
         self._is_planned = False
         self._is_closed = False
+        self._unwatch: Callable[[], None] = _nothing
         self._looker: asyncio.TimerHandle | None = None
         self.link = AioLink(endpoint, "producer", endpoint.heartbeat_s, self._up, self._down)
 
     async def open(self, timeout_s: float) -> None:
         """Connect. Raises :class:`Unreachable`, :class:`AccessDenied`."""
         await self.link.open(timeout_s)
+        self._unwatch = self._definitions.catalogue.watch(self._methods.clear)
         self._look()
 
     # -- the seam --------------------------------------------------------------------------
@@ -151,6 +153,7 @@ class AioPikaProducer:
         if self._is_closed:
             return
         deadline_s = time.monotonic() + timeout_s
+        self._unwatch()
         try:
             await self.flush(timeout_s * 0.8)
         except TimedOut:
@@ -241,7 +244,7 @@ class AioPikaProducer:
     async def _open_channel(self) -> None:
         # A new origin: what an old channel still has on its way must not mix with this one's order.
         self._origin = secrets.token_hex(6)
-        self._methods = {}
+        self._methods.clear()
         self._came_back = set()
         writer = AioWritingChannel(
             self.link, "publishing", self._confirmed, self._returned, self._channel_ended
@@ -275,6 +278,11 @@ class AioPikaProducer:
         while self._queue and len(pieces) < _BATCH_RECORDS and size < _BATCH_BYTES and self._has_room():
             publish = self._queue.popleft()
             frames = self._frames(writer, publish, tag)
+            if frames is None:
+                self._outstanding -= 1
+                publish.settle(unknown_topic(publish.topic.name))
+                self._settled.set()
+                continue
             pieces.append(frames)
             size += len(frames)
             self._unconfirmed_bytes += publish.size
@@ -285,10 +293,13 @@ class AioPikaProducer:
         if self._queue and self._has_room():
             self._plan()
 
-    def _frames(self, writer: AioWritingChannel, publish: AioPublish, tag: int) -> bytes:
+    def _frames(self, writer: AioWritingChannel, publish: AioPublish, tag: int) -> bytes | None:
+        """``None`` if the record's topic was deleted while it waited here."""
         place = (publish.topic.id, publish.partition)
         method = self._methods.get(place)
         if method is None:
+            if self._definitions.catalogue.name_of(publish.topic.id) is None:
+                return None
             exchange = exchange_of(publish.topic.name, publish.topic.id)
             method = publish_method(writer.number, exchange, str(publish.partition))
             self._methods[place] = method
@@ -380,3 +391,7 @@ def _settled(error: StreamproofError) -> AsyncDelivery:
     delivery = AsyncDelivery()
     delivery.settle(error)
     return delivery
+
+
+def _nothing() -> None:
+    """There is no watch to end yet."""

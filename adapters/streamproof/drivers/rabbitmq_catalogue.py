@@ -81,9 +81,10 @@ _decode = msgspec.json.Decoder(Definition).decode
 def decode(raw: bytes) -> Definition:
     """The definition in a record; one of a kind that this version does not know defines nothing."""
     try:
-        return _decode(raw)
+        found: Definition = _decode(raw)
     except msgspec.DecodeError:
         return Marker("")
+    return found
 
 
 class Catalogue:

@@ -16,7 +16,7 @@ from streamproof.drivers.rabbitmq_errors import unknown_topic
 from streamproof.drivers.rabbitmq_pika_commands import run
 from streamproof.drivers.rabbitmq_pika_definitions import Definitions
 from streamproof.drivers.rabbitmq_pika_link import left_s
-from streamproof.drivers.rabbitmq_procedures import create_topic, delete_topic, read_group
+from streamproof.drivers.rabbitmq_procedures import create_topic, delete_topics, read_group
 from streamproof.drivers.rabbitmq_refusals import no_trimming
 from streamproof.records import GroupDescription, TopicDescription, TopicPartition, TopicSpec
 
@@ -37,9 +37,9 @@ class PikaAdmin:
 
     def delete_topics(self, names: Sequence[str], timeout_s: float) -> None:
         deadline_s = time.monotonic() + timeout_s
-        for name in names:
-            procedure = delete_topic(self._definitions.catalogue, name)
-            self._run(procedure, left_s(deadline_s), f"deleting topic {name!r}")
+        if names:
+            procedure = delete_topics(self._definitions.catalogue, names)
+            self._run(procedure, left_s(deadline_s), f"deleting topics {', '.join(names)}")
 
     def list_topics(self, timeout_s: float) -> list[str]:
         self._definitions.wait_synced(timeout_s)

@@ -4,7 +4,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -78,6 +78,7 @@ class PikaProducer:
         self._waiters = 0
         self._is_awake = False
         self._is_closed = False
+        self._unwatch: Callable[[], None] = _nothing
         self._turn = count()
         # From here on, on the I/O thread only.
         self._unconfirmed: dict[int, Publish] = {}
@@ -96,6 +97,7 @@ class PikaProducer:
     def open(self, timeout_s: float) -> None:
         """Connect. Raises :class:`Unreachable`, :class:`AccessDenied`."""
         self.link.open(timeout_s)
+        self._unwatch = self._definitions.catalogue.watch(self._forget_places)
         self._look()
 
     # -- the seam --------------------------------------------------------------------------
@@ -196,6 +198,7 @@ class PikaProducer:
         if self._is_closed:
             return
         deadline_s = time.monotonic() + timeout_s
+        self._unwatch()
         try:
             self.flush(timeout_s * 0.8)
         except TimedOut:
@@ -306,6 +309,7 @@ class PikaProducer:
         queue, unconfirmed, origin = self._queue, self._unconfirmed, self._origin
         methods, number = self._methods, writer.number
         pieces: list[bytes] = []
+        gone: list[Publish] = []
         size = 0
         first = tag = writer.next_tag
         room = min(_BATCH_RECORDS, _WINDOW_RECORDS - len(unconfirmed))
@@ -314,6 +318,9 @@ class PikaProducer:
             place = (publish.topic.id, publish.partition)
             method = methods.get(place)
             if method is None:
+                if self._definitions.catalogue.name_of(publish.topic.id) is None:
+                    gone.append(publish)
+                    continue
                 method = methods[place] = self._method(publish)
             value = publish.value
             properties = properties_bytes(
@@ -333,10 +340,18 @@ class PikaProducer:
             room -= 1
         if pieces:
             writer.emit(b"".join(pieces), tag - first)
+        if gone:
+            self._refuse(gone)
         if queue and self._has_room():
             self._plan()
         else:
             self._rest()
+
+    def _refuse(self, gone: list[Publish]) -> None:
+        """Their topic was deleted while they waited here."""
+        for publish in gone:
+            publish.settle(unknown_topic(publish.topic.name))
+        self._freed(len(gone))
 
     def _has_room(self) -> bool:
         return len(self._unconfirmed) < _WINDOW_RECORDS and self._unconfirmed_bytes < _WINDOW_BYTES
@@ -352,6 +367,10 @@ class PikaProducer:
         or the end of a block do."""
         with self._changed:
             self._is_awake = bool(self._queue)
+
+    def _forget_places(self) -> None:
+        """The definitions changed: look again whether topics are still there."""
+        self.link.call(lambda: self._methods.clear())
 
     def _method(self, publish: Publish) -> bytes:
         assert self._writer is not None
@@ -478,3 +497,7 @@ def _settled(error: StreamproofError) -> Delivery:
 
 def _full(limit: int, timeout_s: float) -> BufferFull:
     return BufferFull(f"the send buffer held {limit} records for {timeout_s:g} s: RabbitMQ takes no more now")
+
+
+def _nothing() -> None:
+    """There is no watch to end yet."""

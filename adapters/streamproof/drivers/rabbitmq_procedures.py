@@ -4,8 +4,8 @@ Where these procedures end half-way, nothing that was defined is harmed: what st
 the catalogue says, and queues get names that nobody else uses, or are made under a lock.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from streamproof.core.membership import GroupSnapshot, GroupState
 from streamproof.core.membership import decode as decode_event
@@ -64,7 +64,7 @@ _CLOCK_SLACK_S = 10
 """Streams are looked up by the server's time of storing; records may be stamped that much ahead."""
 
 _LOCK_RETRY_S = 0.05
-_UNROUTED_S = 0.05
+_UNROUTED_S = 0.25
 
 
 # -- topics --------------------------------------------------------------------------------------
@@ -91,24 +91,30 @@ def create_topic(catalogue: Catalogue, spec: TopicSpec, topic_id: str, has_log: 
     except StreamproofError:
         standing = catalogue.topic(spec.name)
         if standing is None or standing.id != topic_id:
-            yield from _drop_topic(topic, ())
+            yield from _drop_topic(topic)
         raise
     standing = catalogue.topic(spec.name)
     if standing is None or standing.id != topic_id:
-        yield from _drop_topic(topic, ())
+        yield from _drop_topic(topic)
         raise _exists(spec.name)
 
 
-def delete_topic(catalogue: Catalogue, name: str) -> Procedure[None]:
-    """Undefine first, so that nobody begins to use it any more, then delete its queues."""
+def delete_topics(catalogue: Catalogue, names: Sequence[str]) -> Procedure[None]:
+    """Undefine each first, so that nobody begins to use it any more, then delete its queues."""
     yield Sync()
-    topic = catalogue.topic(name)
-    if topic is None:
-        raise unknown_topic(name)
-    groups = catalogue.groups_on(topic.id)
-    yield Put(META, encode(TopicDeleted(topic.id)))
-    yield Sync()
-    yield from _drop_topic(topic, groups)
+    dropped: list[TopicCreated] = []
+    try:
+        for name in names:
+            topic = catalogue.topic(name)
+            if topic is None:
+                raise unknown_topic(name)
+            groups = catalogue.groups_on(topic.id)
+            yield Put(META, encode(TopicDeleted(topic.id)))
+            yield Sync()
+            dropped.append(topic)
+            yield from _drop_queues(topic, groups)
+    finally:
+        yield from _drop_exchanges(dropped)
 
 
 def _exists(name: str) -> TopicExists:
@@ -128,15 +134,27 @@ def _declare_topic(topic: TopicCreated) -> Procedure[None]:
         yield Bind(stream, exchange, str(partition))
 
 
-def _drop_topic(topic: TopicCreated, groups: Any) -> Procedure[None]:
+def _drop_topic(topic: TopicCreated) -> Procedure[None]:
+    """Of a topic that was never defined nobody knows."""
+    yield from _drop_queues(topic, ())
+    yield DeleteExchange(exchange_of(topic.name, topic.id))
+
+
+def _drop_queues(topic: TopicCreated, groups: Sequence[str]) -> Procedure[None]:
     for partition in range(topic.partitions):
         for group in groups:
             yield DeleteQueue(group_queue_of(topic.name, topic.id, partition, group))
         if topic.has_log:
             yield DeleteQueue(stream_of(topic.name, topic.id, partition))
-    # A publish to no queue comes back alone; one to no exchange would close its sender's channel.
-    yield Sleep(_UNROUTED_S)
-    yield DeleteExchange(exchange_of(topic.name, topic.id))
+
+
+def _drop_exchanges(topics: Sequence[TopicCreated]) -> Procedure[None]:
+    """A publish that meets no queue comes back alone; one that meets no exchange closes its sender's
+    channel, and what else is in flight there becomes unknown. So what is on its way may pass."""
+    if topics:
+        yield Sleep(_UNROUTED_S)
+    for topic in topics:
+        yield DeleteExchange(exchange_of(topic.name, topic.id))
 
 
 # -- groups --------------------------------------------------------------------------------------

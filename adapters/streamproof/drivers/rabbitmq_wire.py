@@ -19,6 +19,8 @@ _INDEX = Struct(">I")
 _PUBLISH = Struct(">HHH")
 _ACK_FRAME = Struct(">BHIHHQ?B")
 _BASIC = 60
+_CLOSE = Struct(">HB")
+_CONNECTION_CLOSE = 10 << 16 | 50
 _BASIC_DELIVER = 60 << 16 | 60
 _BASIC_ACK = 60 << 16 | 80
 _BASIC_NACK = 60 << 16 | 120
@@ -47,6 +49,14 @@ def publish_method(channel: int, exchange: str, routing_key: str) -> bytes:
     """The frame of one ``basic.publish``, mandatory; the same for every message to one place."""
     payload = _PUBLISH.pack(_BASIC, 40, 0) + short_string(exchange) + short_string(routing_key) + _MANDATORY
     return _FRAME.pack(_METHOD, channel, len(payload)) + payload + _END
+
+
+def close_reason(frame: bytes) -> tuple[int, str] | None:
+    """Reply code and text of a ``connection.close``; ``None`` for any other frame."""
+    if len(frame) < 15 or frame[0] != _METHOD or _INDEX.unpack_from(frame, 7)[0] != _CONNECTION_CLOSE:
+        return None
+    code, size = _CLOSE.unpack_from(frame, 11)
+    return code, frame[14 : 14 + size].decode("utf-8", "replace")
 
 
 def ack_method(channel: int, tag: int, is_multiple: bool) -> bytes:

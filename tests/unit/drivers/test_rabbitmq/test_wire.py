@@ -8,6 +8,7 @@ from streamproof.drivers.rabbitmq_wire import (
     HEARTBEAT,
     FrameScanner,
     ack_method,
+    close_reason,
     content_frames,
     largest_properties,
     publish_method,
@@ -146,3 +147,10 @@ def test_a_refusal_of_the_protocol_is_handed_on():
     taken = Taken()
     taken.scanner.feed(b"AMQP\x00\x00\x09\x01")
     assert taken.heard == [("rest", b"AMQP\x00\x00\x09\x01")]
+
+
+def test_the_servers_reason_to_close_is_read():
+    close = spec.Connection.Close(530, "NOT_ALLOWED - vhost grün not found", 10, 40)
+    assert close_reason(frame.Method(0, close).marshal()) == (530, "NOT_ALLOWED - vhost grün not found")
+    assert close_reason(frame.Method(1, spec.Channel.Close(404, "NOT_FOUND", 60, 40)).marshal()) is None
+    assert close_reason(HEARTBEAT) is None
