@@ -19,12 +19,23 @@ import numpy as np
 
 from streamproof_harness.codes import OP, Array, Content
 from streamproof_harness.history import MAX_OFFSET, TYPES, Event, HistoryError, decode_event
-from streamproof_harness.pieces import BrokenRule, Piece, Tables, Traffic, calls_of, interned, numbers
+from streamproof_harness.pieces import (
+    AnyTraffic,
+    BrokenRule,
+    Piece,
+    Tables,
+    Traffic,
+    calls_of,
+    interned,
+    numbers,
+)
 
 PIECE_BYTES: Final = 1 << 19
+_TRY_AGAIN: Final = 16
 
 _TYPE_CODES: Final = {type_: code * 32 for code, type_ in enumerate(TYPES)}
-_traffic_decoder: Final = msgspec.json.Decoder(Traffic)
+_plain_decoder: Final = msgspec.json.Decoder(Traffic)
+_any_decoder: Final = msgspec.json.Decoder(AnyTraffic)
 _event_decoder: Final = msgspec.json.Decoder(Event)
 _encoder: Final = msgspec.json.Encoder()
 
@@ -42,6 +53,8 @@ class Part:
         self.rare: list[Event] = []
         self.events = 0
         self.sends = 0
+        self.pieces = 0
+        self.is_plain = True
         self.first_index: int | None = None
         self.first_time = 0
         self.last_time = 0
@@ -88,8 +101,22 @@ def split_lines(content: Content, start: int, stop: int, size: int = PIECE_BYTES
         start = end
 
 
+def _traffic_of(part: Part, piece: bytes) -> list[Traffic]:
+    """The events of a piece, as plain traffic if they are; a part that is not is seldom tried again."""
+    if part.is_plain:
+        try:
+            return _plain_decoder.decode_lines(piece)
+        except msgspec.ValidationError:
+            pass
+    # The first lines of a file are never plain, so the next piece is tried; then every 16th.
+    part.pieces += 1
+    part.is_plain = part.pieces % _TRY_AGAIN == 1
+    events: list[Traffic] = [*_any_decoder.decode_lines(piece)]
+    return events
+
+
 def _decode_piece(part: Part, piece: bytes) -> None:
-    events = _traffic_decoder.decode_lines(piece)
+    events = _traffic_of(part, piece)
     count = len(events)
     ends = np.flatnonzero(np.frombuffer(piece, np.uint8) == ord("\n"))
     if not piece.endswith(b"\n"):
