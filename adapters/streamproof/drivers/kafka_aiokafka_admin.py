@@ -5,6 +5,7 @@ makes topics by describing them, and asks for all topics before it trims one.
 """
 
 import asyncio
+import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -124,10 +125,11 @@ class AiokafkaAdmin:
         return own_topics(await self.partition_counts(None, timeout_s))
 
     async def partition_counts(self, names: Iterable[str] | None, timeout_s: float) -> dict[str, int]:
-        """The number of partitions of those of these topics that are there; of all for ``None``."""
+        """The number of partitions of those of these topics that are there; of all for ``None``. It is
+        0 for a moment while a topic is made."""
         chosen = None if names is None else list(names)
         topics = await self._topics(chosen, Deadline(timeout_s))
-        return {name: len(partitions) for code, name, _, partitions in topics if not code}
+        return {name: len(partitions) for code, name, _, partitions in topics if not code or code in MOVING}
 
     async def partitions_of(self, names: Iterable[str], timeout_s: float) -> dict[str, int]:
         """The number of partitions of each topic; :class:`UnknownTopic` if one is not there."""
@@ -306,8 +308,13 @@ class AiokafkaAdmin:
     async def _ask(
         self, node: int | None, request: Any, what: str, deadline: Deadline, *, is_reading: bool = True
     ) -> Any:
-        chosen = self._client.get_random_node() if node is None else node
-        return await bounded(self._client.send(chosen, request), what, deadline, definite=is_reading)
+        """The answer of this broker, or of any that has a connection for ``None``."""
+        nodes = [broker.nodeId for broker in self._client.cluster.brokers()] if node is None else [node]
+        random.shuffle(nodes)
+        for chosen in nodes[:-1]:
+            if await bounded(self._client.ready(chosen), what, deadline):
+                return await bounded(self._client.send(chosen, request), what, deadline, definite=is_reading)
+        return await bounded(self._client.send(nodes[-1], request), what, deadline, definite=is_reading)
 
     async def _ask_controller(self, request: Any, errors: str, what: str, deadline: Deadline) -> Any:
         """Ask again when the controller has moved."""

@@ -229,9 +229,8 @@ class Ledger:
     def settle_numbers(self, batch: Batch, *, is_certain: bool) -> None:
         """What a batch that failed means to the numbers of those after it."""
         numbers = self._transactions
-        if numbers is None or batch.attempts == 0:
-            # A batch takes its numbers when it is first sent; one that found no leader then failed
-            # with the partition.
+        if numbers is None or batch.retry_count == 0:
+            # A batch takes its numbers when it is first handed to the sender.
             return
         if is_certain:
             numbers.increment_sequence_number(batch.tp, -batch.record_count)
@@ -258,6 +257,12 @@ class Accumulator(_MessageAccumulator):  # type: ignore[misc]
         queue = self._batches.get(log)
         batch: Batch = queue[-1] if queue else self._append_batch(self.create_builder(), log)
         return batch.take(key, value, timestamp_ms, headers)
+
+    @property
+    def fatal(self) -> BaseException | None:
+        """What ended the sender: nothing is sent any more."""
+        error: BaseException | None = self._exception
+        return error
 
     def is_open(self, log: TopicPartition) -> bool:
         """Whether a batch of this log waits for more records."""

@@ -44,6 +44,7 @@ _OUR_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (native_errors.IllegalStateError, -142),
     (native_errors.NoOffsetForPartitionError, -140),
     (native_errors.ProducerFenced, 90),
+    (native_errors.UnsupportedCodecError, -170),
     (native_errors.IncompatibleBrokerVersion, -165),
     (native_errors.UnrecognizedBrokerVersion, -165),
     (native_errors.ProducerClosed, -197),

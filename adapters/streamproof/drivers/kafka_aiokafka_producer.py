@@ -14,9 +14,18 @@ from streamproof.core.partitioner import partition_for, partitions_for
 from streamproof.deliveries import AsyncDeliveries, AsyncDelivery
 from streamproof.drivers.kafka_aiokafka_admin import AiokafkaAdmin
 from streamproof.drivers.kafka_aiokafka_batches import Accumulator, Batch, CarefulSender, Ledger
-from streamproof.drivers.kafka_aiokafka_client import Deadline, adopt, bounded, ended, finished, made
+from streamproof.drivers.kafka_aiokafka_client import (
+    Deadline,
+    adopt,
+    bounded,
+    ended,
+    finished,
+    made,
+    translated,
+)
 from streamproof.drivers.kafka_aiokafka_settings import Settings
 from streamproof.errors import (
+    AccessDenied,
     BufferFull,
     Closed,
     DeliveryUnknown,
@@ -136,6 +145,9 @@ class AiokafkaProducer:
         is_first_in_line: bool = False,
     ) -> AsyncDelivery | None:
         """Take a record that needs no waiting; ``None`` if it does, or if others wait."""
+        if self._accumulator.fatal is not None:
+            failure = self._accumulator.fatal
+            return _settled(translated(failure, f"not sent to {topic}: close this producer, make a new one"))
         known = self._topics.get(topic)
         is_held_up = self._ledger.records >= self._buffer_records
         if known is None or is_held_up or self._is_closed:
@@ -255,24 +267,23 @@ class AiokafkaProducer:
             return None
         patience = Deadline(min(_APPEARING_S, deadline.left_s))
         while True:
+            count = -1
             try:
-                counts = await self._admin.partition_counts([topic], max(_LOOK_S, min(5.0, deadline.left_s)))
+                counts = await self._admin.partitions_of([topic], max(_LOOK_S, min(5.0, deadline.left_s)))
+                count = counts[topic]
+            except UnknownTopic:
+                pass
+            except AccessDenied as denial:
+                return denial
             except StreamproofError as failure:
-                return Unreachable(f"not sent to {topic}: {failure}", definite=True)
-            count = counts.get(topic, 0)
+                return _never_sent(topic, failure)
             if count > (partition or 0):
                 await self._learn(topic, count, deadline)
                 return None
-            if patience.is_over:
-                return self._unknown(topic, count, partition)
-            await asyncio.sleep(min(_LOOK_S, patience.left_s))
-
-    def _unknown(self, topic: str, count: int, partition: int | None) -> UnknownTopic:
-        if count:
-            return UnknownTopic(
-                f"not stored: {topic} has no partition {partition}, only {count}; check the partition"
-            )
-        return UnknownTopic(f"not stored: there is no topic {topic}; create it first, or check the name")
+            # While it is made, or its leaders move, a topic has no partitions for a moment.
+            if (deadline if count == 0 else patience).is_over:
+                return _unknown(topic, count, partition)
+            await asyncio.sleep(min(_LOOK_S, deadline.left_s))
 
     async def _learn(self, topic: str, partitions: int, deadline: Deadline) -> None:
         if len(self._topics) >= _MOST_TOPICS:
@@ -391,6 +402,7 @@ class AiokafkaProducer:
             await finished(self.native.client.close(), left_s, "closing the producer's connections")
         else:
             await finished(self.native.stop(), left_s, "closing the producer")
+            await finished(self.native.client.close(), _LEAST_S, "closing the producer's connections")
         if not sender.sender_task or not sender.sender_task.done():
             await ended([sender.sender_task] if sender.sender_task else [], _LEAST_S)
         self._ledger.batches.clear()
@@ -399,6 +411,22 @@ class AiokafkaProducer:
 
 _Record = tuple[bytes | None, bytes | None, Headers, int | None, int | None]
 """Value, key, headers, partition, timestamp."""
+
+
+def _never_sent(topic: str, failure: StreamproofError) -> StreamproofError:
+    error = Unreachable(f"not sent to {topic}: {failure}", definite=True)
+    error.__cause__ = failure.__cause__
+    return error
+
+
+def _unknown(topic: str, count: int, partition: int | None) -> StreamproofError:
+    if count == 0:
+        return Unreachable(f"not sent: {topic} has no partitions yet; try again later", definite=True)
+    if count > 0:
+        return UnknownTopic(
+            f"not stored: {topic} has no partition {partition}, only {count}; check the partition"
+        )
+    return UnknownTopic(f"not stored: there is no topic {topic}; create it first, or check the name")
 
 
 def _settled(error: StreamproofError) -> AsyncDelivery:

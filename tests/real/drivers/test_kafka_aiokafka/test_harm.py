@@ -21,14 +21,14 @@ def broker(start_private):
 def test_a_broker_that_hangs_makes_sends_unknown_and_every_wait_end(broker, play_on):
     async def scene(place):
         topic = await place.topic()
-        producer = await place.producer(delivery_timeout_s=1.5, buffer_records=50)
+        producer = await place.producer(delivery_timeout_s=8.0, buffer_records=50)
         group_reader = await place.consumer(topic, group=place.name("group"))
         await (await place.send(producer, topic)).result(PATIENCE_S)
         await place.wait_for(group_reader.assignment, "an assignment", lambda: group_reader.poll(1, 0.1))
         await asyncio.to_thread(broker.pause)
         try:
             sent = await place.send(producer, topic, b"sent")
-            many = await producer.send_many(topic, [Outgoing(b"%d" % number) for number in range(80)], 0.5)
+            many = await producer.send_many(topic, [Outgoing(b"%d" % number) for number in range(80)], 0.2)
             assert isinstance(many[79].error, BufferFull)
             with pytest.raises(BufferFull):
                 await producer.send(topic, b"more", None, (), None, None, 0.2)
