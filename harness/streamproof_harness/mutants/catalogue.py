@@ -12,6 +12,7 @@ from streamproof_harness.plans import ReaderPlan
 _FLOW: Final[dict[str, Any]] = {
     "scenario": "fan-out",
     "parameters": {"rate": 4000, "seconds": 0.1, "customers": 100},
+    "broker_parameters": {"rate": 2000, "seconds": 0.5, "customers": 100},
 }
 """Two groups of one topic, 400 orders: ``shipments`` has one member, which handles 0.2 ms a record."""
 

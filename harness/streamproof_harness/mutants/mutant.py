@@ -16,8 +16,9 @@ class Mutant:
     ``breaks`` says in one sentence what it does wrong. ``check`` must find it, in the history of
     the ``scenario`` run with these ``parameters``, where every other forbidden check must find
     nothing, but for those that ``others`` names, each with the reason why it sees it too. Some of the
-    small runs are over before a real broker has let a group join: there ``broker_parameters`` hold,
-    if they are given. ``needs`` names capabilities that the defect itself lies in.
+    small runs are over before a real broker has let a group join or confirmed a record: there
+    ``broker_parameters`` hold, if they are given. ``needs`` names capabilities that the
+    defect itself lies in.
 
     The broken part stands under the mutant's name in a module of this package's ``_async``, or it
     is the ``plan`` that readers are given. A part strikes once in each client, at the ``at``-th
