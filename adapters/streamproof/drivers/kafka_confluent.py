@@ -84,6 +84,16 @@ CAPABILITIES = Capabilities(
 )
 
 
+class _LibraryLog:
+    """Where the library logs. It tells of each failed attempt to connect, dozens a second while a
+    broker is away; that is an error of the calls it makes fail, and a detail in the log."""
+
+    def log(self, level: int, text: str, facility: str, client: str, line: str) -> None:
+        """As the library calls it."""
+        is_attempt = facility in ("FAIL", "ERROR")
+        _library_log.log(logging.DEBUG if is_attempt else level, text, facility, client, line)
+
+
 class Trouble:
     """What a client says beside its answers, through its ``error_cb``: kept for error messages, and
     to know whether an attempt can have been cut off."""
@@ -111,7 +121,7 @@ class Trouble:
 def made(client: Callable[[dict[str, Any]], Any], settings: Mapping[str, object], trouble: Trouble) -> Any:
     """A client of the library; :class:`ConfigurationError` for a setting that it does not take."""
     try:
-        return client({**settings, "error_cb": trouble, "logger": _library_log})
+        return client({**settings, "error_cb": trouble, "logger": _LibraryLog()})
     except KafkaException as cause:
         raise ConfigurationError(f"Kafka's client refuses a setting: {native_error(cause).str()}") from cause
     except (TypeError, ValueError) as cause:

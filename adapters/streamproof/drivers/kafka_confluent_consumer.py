@@ -49,6 +49,10 @@ _T = TypeVar("_T")
 
 _SLICE_S = 0.1
 _ANSWER_SLICE_S = 0.005
+_ASK_AGAIN_S = 1.0
+"""For stored offsets the library waits, once the coordinator is not known, for a broker to come or
+go, even if the coordinator is known by then: so it is asked again."""
+
 _ASSIGN_S = 10.0
 """For finding out where to begin in new logs; a rebalance waits for it."""
 
@@ -483,9 +487,16 @@ class ConfluentConsumer:
         if self._options.group is None or not partitions:
             return dict.fromkeys(partitions)
         natives = [NativePartition(*partition) for partition in partitions]
-        found = self._called(
-            lambda: self.native.committed(natives, max(0.01, timeout_s)), "the stored offsets are not known"
-        )
+        deadline = Deadline(timeout_s)
+        found = None
+        while found is None:
+            try:
+                found = self.native.committed(natives, min(_ASK_AGAIN_S, deadline.left_s))
+            except KafkaException as cause:
+                if native_error(cause).code() != KafkaError._TIMED_OUT or deadline.is_over:
+                    raise translated(cause, "the stored offsets are not known", self._trouble) from cause
+            except RuntimeError as cause:
+                raise Closed("the consumer is closed: make a new one") from cause
         for native in found:
             if native.error is not None:
                 what = f"the stored offset of {native.topic}[{native.partition}] is not known"

@@ -57,8 +57,8 @@ def client_settings(address: Address) -> dict[str, object]:
         "bootstrap.servers": ",".join(bootstrap_servers(address)),
         # Else a broker that makes topics of itself would make each that is asked about.
         "allow.auto.create.topics": False,
-        # The first connection to a broker waits for it, too.
-        "reconnect.backoff.ms": 10,
+        # The first connection to a broker waits for half of it, too.
+        "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
     }
     if address.username is not None:

@@ -1,5 +1,6 @@
 """The driver on a real broker, without the classes that applications hold above it."""
 
+import os
 import secrets
 import time
 
@@ -9,6 +10,7 @@ from streamproof.drivers.kafka_confluent import open_driver
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.records import TopicPartition, TopicSpec
 from streamproof.url import parse_address
+from streamproof_harness import servers
 
 PATIENCE_S = 30.0
 SESSION_S = 6.0
@@ -127,10 +129,21 @@ def place(kafka_url):
     found.driver.close(PATIENCE_S)
 
 
+@pytest.fixture(scope="module")
+def own_server():
+    """A broker to do harm to, started once: that takes longer than the tests."""
+    how = servers.find("kafka", private=True)
+    if isinstance(how, servers.Absent):
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(how))
+    with servers.start("kafka", private=True) as server:
+        yield server
+
+
 @pytest.fixture
-def private(start_private):
-    """A broker to do harm to, and a place on it."""
-    server = start_private("kafka")
-    found = Place(server.url)
-    yield server, found
+def private(own_server):
+    """That broker, alive, and a place on it."""
+    if not own_server.is_running():
+        own_server.restart()
+    found = Place(own_server.url)
+    yield own_server, found
     found.driver.close(PATIENCE_S)
