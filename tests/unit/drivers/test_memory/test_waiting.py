@@ -13,8 +13,11 @@ from streamproof.errors import Closed, Unreachable, UsageError
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.records import Outgoing, TopicSpec
 
-LONG = 30.0
+LONG = 15.0
 """Longer than any of these waits takes when it works."""
+
+POLL = 4 * LONG
+"""Polls wait longer than the test waits for them: only being woken ends them in time."""
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def send(cluster, value=b"value", partition=0):
 
 def test_an_append_ends_the_wait(cluster, make_ear, in_thread):
     consumer = started(cluster, make_ear())
-    polled = in_thread(consumer.poll, 10, LONG)
+    polled = in_thread(consumer.poll, 10, POLL)
     until(is_waiting(consumer))
     send(cluster, b"now")
     assert [record.value for record in polled.result(LONG)] == [b"now"]
@@ -93,11 +96,11 @@ def test_resume_and_seek_end_the_wait(cluster, make_ear, in_thread):
     first = consumer.assignment()[:1]
     consumer.pause(first)
     send(cluster)
-    polled = in_thread(consumer.poll, 10, LONG)
+    polled = in_thread(consumer.poll, 10, POLL)
     until(is_waiting(consumer))
     consumer.resume(first)
     assert len(polled.result(LONG)) == 1
-    polled = in_thread(consumer.poll, 10, LONG)
+    polled = in_thread(consumer.poll, 10, POLL)
     until(is_waiting(consumer))
     consumer.seek(first, "beginning", 1)
     assert len(polled.result(LONG)) == 1
@@ -107,7 +110,7 @@ def test_a_new_topic_ends_the_wait_of_a_pattern(cluster, make_ear, in_thread):
     ear = make_ear()
     consumer = cluster.driver().consumer(ConsumerOptions(pattern="new.*"))
     consumer.start(ear, 1)
-    polled = in_thread(consumer.poll, 10, LONG)
+    polled = in_thread(consumer.poll, 10, POLL)
     until(is_waiting(consumer))
     cluster.driver().admin().create_topics([TopicSpec("newest")], 1)
     until(lambda: len(ear.heard) == 2)
@@ -119,10 +122,10 @@ def test_a_new_topic_ends_the_wait_of_a_pattern(cluster, make_ear, in_thread):
 def test_waiting_members_rebalance_when_one_joins_and_one_leaves(cluster, make_ear, in_thread):
     ears = [make_ear(), make_ear()]
     first = started(cluster, ears[0], "g")
-    polls = [in_thread(first.poll, 10, LONG)]
+    polls = [in_thread(first.poll, 10, POLL)]
     until(lambda: len(first.assignment()) == 4)
     second = started(cluster, ears[1], "g")
-    polls.append(in_thread(second.poll, 10, LONG))
+    polls.append(in_thread(second.poll, 10, POLL))
     until(lambda: len(first.assignment()) == len(second.assignment()) == 2)
     until(is_waiting(first))
     first.close(LONG)
@@ -138,7 +141,7 @@ def test_a_waiting_member_notices_that_another_died(cluster, make_ear, in_thread
     dying = started(cluster, make_ear(), "g", session_timeout_s=0.05)
     dying.poll(1, 0)
     other = started(cluster, make_ear(), "g")
-    polled = in_thread(other.poll, 10, LONG)
+    polled = in_thread(other.poll, 10, POLL)
     until(is_waiting(other))
     dying.crash()
     until(lambda: len(other.assignment()) == 4)
@@ -148,7 +151,7 @@ def test_a_waiting_member_notices_that_another_died(cluster, make_ear, in_thread
 
 def test_a_cut_ends_the_wait(cluster, make_ear, in_thread):
     consumer = started(cluster, make_ear())
-    polled = in_thread(consumer.poll, 10, LONG)
+    polled = in_thread(consumer.poll, 10, POLL)
     until(is_waiting(consumer))
     cluster.faults.cut()
     with pytest.raises(Unreachable):
@@ -157,7 +160,7 @@ def test_a_cut_ends_the_wait(cluster, make_ear, in_thread):
 
 def test_crash_ends_the_wait(cluster, make_ear, in_thread):
     consumer = started(cluster, make_ear(), "g")
-    polled = in_thread(consumer.poll, 10, LONG)
+    polled = in_thread(consumer.poll, 10, POLL)
     until(is_waiting(consumer))
     consumer.crash()
     with pytest.raises(Closed):
@@ -168,7 +171,7 @@ def test_closing_the_driver_ends_the_wait(cluster, make_ear, in_thread):
     driver = cluster.driver()
     consumer = driver.consumer(options())
     consumer.start(make_ear(), 1)
-    polled = in_thread(consumer.poll, 10, LONG)
+    polled = in_thread(consumer.poll, 10, POLL)
     until(is_waiting(consumer))
     driver.close(LONG)
     with pytest.raises(Closed):
@@ -183,7 +186,7 @@ def test_the_timeout_ends_the_wait(cluster, make_ear):
 
 def test_only_one_thread_polls(cluster, make_ear, in_thread):
     consumer = started(cluster, make_ear())
-    polled = in_thread(consumer.poll, 10, LONG)
+    polled = in_thread(consumer.poll, 10, POLL)
     until(is_waiting(consumer))
     with pytest.raises(UsageError, match="another thread"):
         consumer.poll(1, 0)
@@ -203,11 +206,13 @@ def test_close_keeps_its_bound_when_a_listener_hangs(cluster, make_ear, in_threa
 
     ear.during_revoke = hang
     other = started(cluster, make_ear(), "g")
-    polled = in_thread(consumer.poll, 1, LONG)
+    polled = in_thread(consumer.poll, 1, POLL)
     is_hanging.wait(LONG)
     consumer.close(0.01)
     other.poll(1, 0)
     assert len(other.assignment()) == 4
+    with pytest.raises(Closed):
+        consumer.poll(1, 0)
     may_go_on.set()
     with pytest.raises(Closed):
         polled.result(LONG)
@@ -220,16 +225,16 @@ def test_coroutines_wait_and_wake_on_one_loop(cluster, make_async_ear):
     async def main():
         ears = [make_async_ear(), make_async_ear()]
         first = await started_async(cluster, ears[0], "g")
-        poll = asyncio.create_task(first.poll(10, LONG))
+        poll = asyncio.create_task(first.poll(10, POLL))
         await until_async(lambda: len(first.assignment()) == 4)
         second = await started_async(cluster, ears[1], "g")
-        polls = [poll, asyncio.create_task(second.poll(10, LONG))]
+        polls = [poll, asyncio.create_task(second.poll(10, POLL))]
         await until_async(lambda: len(first.assignment()) == len(second.assignment()) == 2)
         producer = await cluster.async_driver().producer(ProducerOptions())
         for partition in range(4):
             await producer.send("readings", b"value", None, (), partition, None, 1)
         assert all(await asyncio.gather(*polls))
-        poll = asyncio.create_task(first.poll(100, LONG))
+        poll = asyncio.create_task(first.poll(100, POLL))
         await until_async(is_waiting(first))
         with pytest.raises(UsageError, match="another task"):
             await first.poll(1, 0)
@@ -247,14 +252,14 @@ def test_coroutines_wait_and_wake_on_one_loop(cluster, make_async_ear):
 def test_threads_wake_coroutines_and_coroutines_wake_threads(cluster, make_ear, make_async_ear, in_thread):
     async def main():
         theirs = started(cluster, make_ear())
-        polled = in_thread(theirs.poll, 10, LONG)
+        polled = in_thread(theirs.poll, 10, POLL)
         await until_async(is_waiting(theirs))
         producer = await cluster.async_driver().producer(ProducerOptions())
         await producer.send("readings", b"to the thread", None, (), 0, None, 1)
         await until_async(polled.done)
         assert [record.value for record in polled.result()] == [b"to the thread"]
         mine = await started_async(cluster, make_async_ear(), start="latest")
-        poll = asyncio.create_task(mine.poll(10, LONG))
+        poll = asyncio.create_task(mine.poll(10, POLL))
         await until_async(is_waiting(mine))
         in_thread(send, cluster, b"to the loop")
         assert [record.value for record in await poll] == [b"to the loop"]
@@ -262,10 +267,36 @@ def test_threads_wake_coroutines_and_coroutines_wake_threads(cluster, make_ear, 
     asyncio.run(main())
 
 
+def test_a_coroutine_that_never_has_to_wait_lets_others_run(cluster, make_async_ear):
+    async def main():
+        ticks = 0
+
+        async def tick():
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0)
+
+        producer = await cluster.async_driver().producer(ProducerOptions())
+        consumer = await started_async(cluster, make_async_ear())
+        other = asyncio.create_task(tick())
+        for _ in range(100):
+            await producer.send_many("readings", [Outgoing(b"value", partition=0)], 1)
+        after_sends = ticks
+        for _ in range(100):
+            assert len(await consumer.poll(1, POLL)) == 1
+        other.cancel()
+        return after_sends, ticks - after_sends
+
+    sent, polled = asyncio.run(main())
+    assert sent >= 50
+    assert polled >= 50
+
+
 def test_a_cancelled_poll_takes_nothing(cluster, make_async_ear):
     async def main():
         consumer = await started_async(cluster, make_async_ear())
-        poll = asyncio.create_task(consumer.poll(10, LONG))
+        poll = asyncio.create_task(consumer.poll(10, POLL))
         await until_async(is_waiting(consumer))
         poll.cancel()
         send(cluster)
@@ -280,7 +311,7 @@ def test_a_loop_that_was_closed_in_a_poll_harms_nobody(cluster, make_ear, make_a
     """It cannot be woken any more; whoever appends must not notice, on its thread or another."""
     loop = asyncio.new_event_loop()
     consumer = loop.run_until_complete(started_async(cluster, make_async_ear()))
-    poll = loop.create_task(consumer.poll(10, LONG))
+    poll = loop.create_task(consumer.poll(10, POLL))
     poll._log_destroy_pending = False
     loop.run_until_complete(until_async(is_waiting(consumer)))
     loop.close()
@@ -302,7 +333,7 @@ def test_an_async_close_keeps_its_bound_and_may_come_from_the_listener(cluster, 
 
         ear.on_revoke = on_revoke
         with pytest.raises(Closed):
-            await consumer.poll(1, LONG)
+            await consumer.poll(1, POLL)
         await other.poll(1, 0)
         assert len(other.assignment()) == 4
         hanging, is_hanging = asyncio.Event(), asyncio.Event()
@@ -314,7 +345,7 @@ def test_an_async_close_keeps_its_bound_and_may_come_from_the_listener(cluster, 
 
         stuck_ear.on_assign = hang
         stuck = await started_async(cluster, stuck_ear, "other group")
-        poll = asyncio.create_task(stuck.poll(1, LONG))
+        poll = asyncio.create_task(stuck.poll(1, POLL))
         await until_async(is_hanging.is_set)
         await stuck.close(0.01)
         hanging.set()
@@ -331,22 +362,30 @@ def test_an_async_driver_closes_what_it_made(cluster, make_async_ear):
         consumer = await driver.consumer(options("g"))
         await consumer.start(make_async_ear(), 1)
         producer = await driver.producer(ProducerOptions())
-        poll = asyncio.create_task(consumer.poll(1, LONG))
+        poll = asyncio.create_task(consumer.poll(1, POLL))
         await until_async(is_waiting(consumer))
         await driver.close(LONG)
         await driver.close(LONG)
         with pytest.raises(Closed):
             await poll
-        with pytest.raises(Closed):
-            await producer.flush(1)
-        with pytest.raises(Closed):
-            await driver.admin()
+        assert not driver._clients
+        for late in (
+            lambda: producer.flush(1),
+            lambda: driver.producer(ProducerOptions()),
+            lambda: driver.consumer(options("g")),
+            driver.admin,
+        ):
+            with pytest.raises(Closed):
+                await late()
         admin = await cluster.async_driver().admin()
         assert (await admin.describe_groups(["g"], 1))[0].members == ()
         doomed = cluster.async_driver()
         consumer = await doomed.consumer(options("g"))
         await consumer.start(make_async_ear(), 1)
         doomed.crash()
+        with pytest.raises(Closed):
+            await consumer.poll(1, 0)
+        assert not doomed._clients
         assert len((await admin.describe_groups(["g"], 1))[0].members) == 1
 
     asyncio.run(main())
