@@ -13,7 +13,7 @@ from streamproof_harness.workloads import workload
     "order-per-key",
     "records of one key are handled in the order in which they were sent",
     contract={"base": "at-least-once", "order": "key"},
-    evidence={"handler-reorder": 100, "poll-skip": 100, "producer-reorder": 100},
+    evidence={"handler-reorder": 100, "poll-skip": 10, "producer-reorder": 100},
     parameters={"rate": 1000, "seconds": 2, "devices": 200},
 )
 async def order_per_key(run: Run) -> None:

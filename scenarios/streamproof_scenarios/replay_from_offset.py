@@ -9,7 +9,7 @@ from streamproof_harness.workloads import workload
     "replay-from-offset",
     "a reader goes back to an offset and reads the same records again",
     contract="at-least-once",
-    evidence={"poll-skip": 100, "inconsistent-offset": 100},
+    evidence={"poll-skip": 10, "inconsistent-offset": 100},
     parameters={"rate": 1000, "seconds": 1, "users": 100},
 )
 async def replay_from_offset(run: Run) -> None:

@@ -12,7 +12,7 @@ from streamproof_harness.workloads import workload
     "replay-from-time",
     "a reader goes back to a time and reads again what was sent since",
     contract="at-least-once",
-    evidence={"poll-skip": 100, "inconsistent-offset": 100},
+    evidence={"poll-skip": 10, "inconsistent-offset": 100},
     parameters={"rate": 1000, "seconds": 1, "users": 100},
 )
 async def replay_from_time(run: Run) -> None:
