@@ -84,7 +84,8 @@ def _canonical(name: str) -> str:
 
 
 def producer_settings(common: Mapping[str, object], options: ProducerOptions) -> dict[str, object]:
-    """The settings of a producer: safe by default, ``native`` last."""
+    """The settings of a producer: safe by default. What the URL or ``native`` says in the library's
+    own words wins."""
     if options.transactional_id is not None:
         raise Unsupported(
             "transactions are not built yet: send without transactional_id; "
@@ -103,7 +104,7 @@ def producer_settings(common: Mapping[str, object], options: ProducerOptions) ->
         # How long a topic that the broker does not know (yet) is waited for.
         "topic.metadata.propagation.max.ms": 1000,
     }
-    return {**common, **settings, **allowed(options.native, "native")}
+    return {**settings, **common, **allowed(options.native, "native")}
 
 
 def consumer_settings(
@@ -136,7 +137,7 @@ def consumer_settings(
         settings["partition.assignment.strategy"] = "cooperative-sticky"
     if options.client_id is not None:
         settings["client.id"] = options.client_id
-    return {**common, **settings, **native}
+    return {**settings, **common, **native}
 
 
 def _poll_interval_ms(options: ConsumerOptions) -> int:
