@@ -29,7 +29,8 @@ class RecordedReading(ConsumerObserver):
         self._group = {} if group is None else {"group": group}
         self._reporter = reporter
         self._held: set[TopicPartition] = set()
-        self._commit: Call | None = None
+        # A commit that waits for its answer can be overtaken by one that a rebalance asks for.
+        self._commits: list[Call] = []
         self._poll: Call | None = None
 
     def assigned(
@@ -66,18 +67,17 @@ class RecordedReading(ConsumerObserver):
     def commit_begins(self, generation: int | None, offsets: Mapping[TopicPartition, int]) -> None:
         fields: dict[str, Any] = {} if generation is None else {"generation": generation}
         places = [[log.topic, log.partition, offset] for log, offset in offsets.items()]
-        self._commit = self._recorder.invoke(self._process, "commit", offsets=places, **fields, **self._group)
+        call = self._recorder.invoke(self._process, "commit", offsets=places, **fields, **self._group)
+        self._commits.append(call)
 
     def commit_ends(self, error: StreamproofError | None) -> None:
-        if self._commit is None:
-            return
+        call = self._commits.pop()
         if error is None:
-            self._recorder.ok(self._commit)
+            self._recorder.ok(call)
         elif error.definite and isinstance(error, NotAssigned):
-            self._recorder.fail(self._commit, error)
+            self._recorder.fail(call, error)
         else:
-            self._recorder.info(self._commit, error)
-        self._commit = None
+            self._recorder.info(call, error)
 
     def _gone(self, op: str, generation: int | None, partitions: Sequence[TopicPartition]) -> None:
         self._recorder.note(self._process, op, **self._fields(generation, partitions))
