@@ -103,7 +103,16 @@ class ClosesInSilence(Driver):
                 return []
 
 
+class IteratesIntoTheClose(Driver):
+    class HeldConsumer(Through):
+        async def __aiter__(self) -> Any:
+            async for record in self.inner:
+                yield record
+            raise Closed("while it iterated")
+
+
 CAUGHT = {
+    "test_close_ends_an_iteration": IteratesIntoTheClose,
     "test_cancelled_polls_lose_nothing": LosesWhenCancelled,
     "test_others_run_while_a_poll_waits": BlocksTheLoop,
     "test_tasks_share_a_producer": SwapsTwo,
@@ -119,7 +128,8 @@ def suite_on(broken: type[Driver], patience_s: float) -> type[AsyncConformanceSu
     async def connect(self: Any, url: str | None = None, **settings: Any) -> Any:
         driver: Any = broken(await memory.open_async_driver(parse_address(self.url), 5.0))
         bus = AsyncBus(driver, resolve(self.url, settings))
-        return _Bus(bus, broken.HeldConsumer) if broken is ClosesInSilence else bus
+        held = getattr(broken, "HeldConsumer", None)
+        return bus if held is None else _Bus(bus, held)
 
     own = {"url": f"memory://{name}", "patience_s": patience_s, "connect": connect}
     return type("MutantSuite", (AsyncConformanceSuite,), own)

@@ -129,12 +129,18 @@ class AsyncConsumer(Generic[K, V]):
     async def stream(self, idle_timeout_s: float | None = None) -> AsyncIterator[Record[K, V]]:
         """Hand out one record at a time, acknowledging each when the next is asked for.
 
-        Ends when no record came for ``idle_timeout_s``; without it, never. A record whose loop body
-        raises, or that was given back with ``nack``, is not acknowledged.
+        Ends when no record came for ``idle_timeout_s`` (without it, never) and when another thread or
+        task closes the consumer. A record whose loop body raises, or that was given back with
+        ``nack``, is not acknowledged.
         """
+        self._require_open()
         last_s = now_s()
         while not self._is_closed:
-            for record in await self.poll(1, 1.0 if idle_timeout_s is None else min(1.0, idle_timeout_s)):
+            try:
+                records = await self.poll(1, 1.0 if idle_timeout_s is None else min(1.0, idle_timeout_s))
+            except Closed:
+                return
+            for record in records:
                 yield record
                 await self._ack_handled(record)
                 last_s = now_s()

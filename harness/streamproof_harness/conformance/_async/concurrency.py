@@ -68,6 +68,26 @@ class AsyncConcurrency(AsyncStage):
             poll.result()
 
     @case
+    async def test_close_ends_an_iteration(self) -> None:
+        topic = await self.topic()
+        member = await self.member(topic, group=self.name())
+        await self.send(topic, *numbered(3))
+        values: list[bytes] = []
+        came = asyncio.Event()
+
+        async def iterate() -> None:
+            async for record in member:
+                values.append(record.value)
+                if len(values) == 3:
+                    came.set()
+
+        iteration = asyncio.create_task(iterate())
+        await asyncio.wait_for(came.wait(), self.patience_s)
+        await member.close(self.patience_s)
+        await asyncio.wait_for(iteration, self.patience_s)
+        assert values == numbered(3)
+
+    @case
     async def test_others_run_while_a_poll_waits(self) -> None:
         topic = await self.topic()
         member = await self.member(topic, group=self.name())

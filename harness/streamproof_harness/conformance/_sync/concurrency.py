@@ -30,6 +30,26 @@ class Concurrency(Stage):
                 poll.result(self.patience_s)
 
     @case
+    def test_close_ends_an_iteration(self) -> None:
+        topic = self.topic()
+        member = self.member(topic, group=self.name())
+        self.send(topic, *numbered(3))
+        values: list[bytes] = []
+
+        def iterate() -> None:
+            for record in member:
+                values.append(record.value)
+
+        with ThreadPoolExecutor(1) as threads:
+            iteration = threads.submit(iterate)
+            deadline = time.monotonic() + self.patience_s
+            while len(values) < 3 and time.monotonic() < deadline:
+                nap_s(0.01)
+            member.close(self.patience_s)
+            iteration.result(self.patience_s)
+        assert values == numbered(3)
+
+    @case
     def test_threads_share_a_producer(self) -> None:
         topic = self.topic()
         reader = self.reader(topic)

@@ -154,6 +154,15 @@ class ClosesInSilence(Mutant):
                 return []
 
 
+class IteratesIntoTheClose(Mutant):
+    caught_by = ("test_close_ends_an_iteration",)
+
+    class HeldConsumer(Through):
+        def stream(self) -> Any:
+            yield from self.inner.stream()
+            raise Closed("while it iterated")
+
+
 class IgnoresPause(Mutant):
     caught_by = (
         "test_a_paused_log_gives_nothing_while_the_others_go_on",
