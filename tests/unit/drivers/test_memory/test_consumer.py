@@ -57,6 +57,13 @@ def test_a_poll_returns_no_more_than_asked_and_goes_on_behind_it(world):
     assert [len(consumer.poll(4, 0)) for _ in range(4)] == [4, 4, 2, 0]
 
 
+def test_a_poll_of_several_logs_returns_no_more_than_asked(world):
+    for partition in range(4):
+        fill(world, partition, 6)
+    consumer, _ = world.consumer(group=None)
+    assert [len(consumer.poll(10, 0)) for _ in range(4)] == [10, 10, 4, 0]
+
+
 def test_a_full_log_does_not_starve_the_others(world):
     for partition in range(4):
         fill(world, partition, 50)

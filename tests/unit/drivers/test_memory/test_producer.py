@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamproof.core.batch import record_size
 from streamproof.core.partitioner import partition_for
 from streamproof.deliveries import Outcome
 from streamproof.drivers.memory_cluster import MemoryCluster
@@ -15,6 +16,7 @@ from streamproof.errors import (
     ConfigurationError,
     DeliveryUnknown,
     RecordTooLarge,
+    TimedOut,
     UnknownTopic,
     Unreachable,
     Unsupported,
@@ -103,6 +105,22 @@ def test_send_many_does_what_as_many_sends_do(batches, limit):
         logs.append([(log.read(0, 999), log.size) for log in cluster.topics.topic("t").logs])
     assert answers[0] == answers[1]
     assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        [Outgoing(b"four", b"key")] * 30,
+        [Outgoing(b"four", b"key"), Outgoing(b"fifth", b"key")] * 15,
+        [Outgoing(b"four", b"key"), Outgoing(b"four", b"longer")] * 15,
+        [Outgoing(b"four", b"key"), Outgoing(b"four", b"key", headers=(("name", b"content"),))] * 15,
+        [Outgoing(b"four", b"key"), Outgoing(None, b"key"), Outgoing(b"four", None)] * 10,
+    ],
+)
+def test_a_batch_counts_for_the_bytes_of_its_records(world, batch):
+    assert not world.producer.send_many("readings", batch, 1).errors
+    expected = sum(record_size(record.key, record.value, record.headers) for record in batch)
+    assert sum(log.size for log in world.cluster.topics.topic("readings").logs) == expected
 
 
 @pytest.mark.parametrize("count", [3, 200])
@@ -215,6 +233,18 @@ def test_a_fault_strikes_the_part_of_a_batch_that_goes_to_its_log(world):
     for delivery, record in zip(deliveries, batch, strict=True):
         if delivery.receipt is not None:
             assert stored(world)[record.partition][delivery.receipt.offset].value == record.value
+
+
+def test_the_answer_to_an_admin_verb_can_be_lost(world):
+    world.cluster.faults.lose_answer("admin", times=3)
+    with pytest.raises(TimedOut):
+        world.admin.create_topics([TopicSpec("new")], 1)
+    with pytest.raises(TimedOut):
+        world.admin.delete_topics(["readings"], 1)
+    with pytest.raises(TimedOut) as unknown:
+        world.admin.delete_records({TopicPartition("new", 0): 0}, 1)
+    assert not unknown.value.definite
+    assert world.admin.list_topics(1) == ["new"]
 
 
 def test_a_cut_cluster_is_unreachable_until_healed(world):

@@ -355,6 +355,19 @@ def test_an_async_close_keeps_its_bound_and_may_come_from_the_listener(cluster, 
     asyncio.run(main())
 
 
+def test_coroutines_hear_of_lost_logs(cluster, make_async_ear):
+    async def main():
+        ear = make_async_ear()
+        consumer = await started_async(cluster, ear, "g")
+        await consumer.poll(1, 0)
+        admin = await cluster.async_driver().admin()
+        await admin.delete_topics(["readings"], 1)
+        await consumer.poll(1, 0)
+        assert ear.heard[1:] == [("lost", 1, [0, 1, 2, 3]), ("assign", 2, [])]
+
+    asyncio.run(main())
+
+
 def test_an_async_driver_closes_what_it_made(cluster, make_async_ear):
     async def main():
         driver = cluster.async_driver()
