@@ -140,10 +140,7 @@ class History:
             "poll": poll,
             "ordinal": ordinal,
             "topic": join.interned("records.topic", "topics"),
-            **{
-                name: join.column(f"records.{name}")
-                for name in ("partition", "offset", "id", "crc", "key", "attempt")
-            },
+            **{name: join.column(f"records.{name}") for name in ("partition", "offset", "id", "crc", "key")},
         }
         if not first.all():
             columns = {name: column[first] for name, column in columns.items()}

@@ -118,10 +118,8 @@ def _traffic_of(part: Part, piece: bytes) -> list[Traffic]:
 def _decode_piece(part: Part, piece: bytes) -> None:
     events = _traffic_of(part, piece)
     count = len(events)
-    ends = np.flatnonzero(np.frombuffer(piece, np.uint8) == ord("\n"))
-    if not piece.endswith(b"\n"):
-        ends = np.append(ends, len(piece))
-    if len(ends) != count:
+    is_newline = np.frombuffer(piece, np.uint8) == ord("\n")
+    if np.count_nonzero(is_newline) + (not piece.endswith(b"\n")) != count:
         raise BrokenRule("a blank line")
     index = numbers([e.index for e in events])
     times = numbers([e.time for e in events])
@@ -141,8 +139,8 @@ def _decode_piece(part: Part, piece: bytes) -> None:
     columns.decode_polls()
     others = np.flatnonzero(columns.others())
     if len(others):
-        starts = np.concatenate([[0], ends[:-1] + 1])
-        spans = zip(starts[others].tolist(), ends[others].tolist(), strict=True)
+        ends = np.concatenate([[-1], np.flatnonzero(is_newline), [len(piece)]])
+        spans = zip((ends[others] + 1).tolist(), ends[others + 1].tolist(), strict=True)
         columns.decode_others([_event_decoder.decode(piece[start:end]) for start, end in spans])
     elif bool((kinds >= TYPES.index("note") * 32).any()):
         raise BrokenRule("no note")

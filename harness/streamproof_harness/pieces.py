@@ -208,14 +208,12 @@ class Piece:
         extras: list[Any] = [r.extra for r in records]
         without = extras.count(None)
         if without == count:
-            for name in ("crc", "key", "attempt"):
-                columns[f"records.{name}"] = np.full(count, ABSENT)
+            columns["records.crc"] = columns["records.key"] = np.full(count, ABSENT)
             return
         if without:
             extras = [_NO_EXTRA if extra is None else extra for extra in extras]
         columns["records.key"] = _key_hashes([x.key for x in extras])
         columns["records.crc"] = _optional_numbers([x.crc for x in extras])
-        columns["records.attempt"] = _optional_numbers([x.attempt for x in extras])
 
     # -- the other operations --------------------------------------------------------------------
 
@@ -318,6 +316,8 @@ def calls_of(events: list[Traffic], kinds: Array) -> Ints:
 
 def interned(values: list[Any], table: Interned) -> Array:
     """Names as numbers."""
+    if values.count(values[0]) == len(values):  # one topic only, say: no need to look each one up
+        return np.full(len(values), table[values[0]], np.int32)
     known = [table[value] for value in values]
     if len(table) <= 256:  # the usual case, and the fastest way
         return np.frombuffer(bytes(known), np.uint8).astype(np.int32)

@@ -105,7 +105,6 @@ class Records:
     id: Ints
     crc: Ints
     key: Ints
-    attempt: Ints
 
 
 @dataclass(frozen=True, slots=True)
