@@ -34,6 +34,7 @@ from streamproof.drivers.kafka_confluent import (
     translated,
 )
 from streamproof.drivers.kafka_confluent_admin import ConfluentAdmin, Deadline
+from streamproof.drivers.kafka_confluent_commits import no_answer, require_stored, require_taken
 from streamproof.drivers.kafka_confluent_patterns import PatternWatch
 from streamproof.drivers.kafka_confluent_records import has_errors, records_of
 from streamproof.drivers.kafka_errors import call_error
@@ -412,17 +413,18 @@ class ConfluentConsumer:
             return
         deadline = Deadline(timeout_s)
         natives = [NativePartition(*partition, offset) for partition, offset in offsets.items()]
-        self._awaited, self._answer = dict(offsets), None
+        # A commit that waits can be overtaken by one that a rebalance asks for; then it waits on.
+        outer, self._awaited, self._answer = self._awaited, dict(offsets), None
         try:
             self._called(lambda: self.native.commit(offsets=natives, asynchronous=True), "no commit")
             stored = self._read_back(offsets, deadline)
             if self._is_rebalancing:
-                self._compare(offsets, stored, deadline)
+                require_stored(offsets, stored, deadline.timeout_s)
             else:
                 self._await_answer(deadline)
-                self._raise_refusal()
+                require_taken(self._answer or ())
         finally:
-            self._awaited = None
+            self._awaited, self._answer = outer, None
 
     def _read_back(
         self, offsets: Mapping[TopicPartition, int], deadline: Deadline
@@ -432,22 +434,6 @@ class ConfluentConsumer:
         except StreamproofError as cause:
             _log.debug("the commit could not be read back: %s", cause)
             return None
-
-    def _compare(
-        self,
-        offsets: Mapping[TopicPartition, int],
-        stored: Mapping[TopicPartition, int | None] | None,
-        deadline: Deadline,
-    ) -> None:
-        """The outcome of a commit inside of a rebalance, where its answer cannot be taken out."""
-        if stored is None:
-            raise _no_answer(deadline.timeout_s)
-        for partition, offset in offsets.items():
-            if stored.get(partition) != offset:
-                raise NotAssigned(
-                    f"the commit of {partition.topic}[{partition.partition}] to {offset} was not taken: "
-                    f"{stored.get(partition)} is stored; the group has gone on without this member"
-                )
 
     def _await_answer(self, deadline: Deadline) -> None:
         """Have the library hand the answer over; it goes before all records that wait."""
@@ -460,7 +446,7 @@ class ConfluentConsumer:
                 raise translated(cause, "no commit", self._trouble, definite=False) from cause
             self._kept.keep(self._usable(self._records(messages), version))
             if deadline.is_over:
-                raise _no_answer(deadline.timeout_s)
+                raise no_answer(deadline.timeout_s)
             # Short, since the callback does not end the wait: an exception raised in it would, but
             # then the library drops the record that stands behind the answer in its queue.
             wait_s = min(_ANSWER_SLICE_S, deadline.left_s)
@@ -473,12 +459,6 @@ class ConfluentConsumer:
         self._answer = [(_named(native), native.error or error) for native in natives]
         if error is not None and not natives:
             self._answer = [(partition, error) for partition in self._awaited]
-
-    def _raise_refusal(self) -> None:
-        for partition, error in self._answer or ():
-            if error is not None:
-                what = f"the commit of {partition.topic}[{partition.partition}] was not taken"
-                raise call_error(error.code(), what, error.str(), KafkaException(error), definite=False)
 
     def committed(
         self, partitions: Sequence[TopicPartition], timeout_s: float
@@ -606,9 +586,3 @@ class ConfluentConsumer:
 
 def _named(native: NativePartition) -> TopicPartition:
     return TopicPartition(native.topic, native.partition)
-
-
-def _no_answer(timeout_s: float) -> TimedOut:
-    return TimedOut(
-        f"no answer to the commit within {timeout_s} s; it may still be stored: commit again", definite=False
-    )
