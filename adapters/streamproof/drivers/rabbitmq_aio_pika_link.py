@@ -36,6 +36,8 @@ _log = logging.getLogger("streamproof.rabbitmq")
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
 _CONNECT_TIMEOUT_S = 5.0
+_WELL_S = 2.0
+"""A connection that lasted so long is made again at once."""
 _SIGN_OF_LIFE_S = 0.5
 _BREATHS = 20
 """Turns of the event loop that a frame takes from the socket to where it is read, and some."""
@@ -231,8 +233,12 @@ class AioLink:
         try:
             while not self._is_closing:
                 if await self._connect():
+                    opened_s = time.monotonic()
                     await self._serve()
                     await self._close_native()
+                    # A server that is not well yet takes connections, and ends them soon.
+                    was_well = time.monotonic() - opened_s > _WELL_S
+                    self._attempts = 0 if was_well else self._attempts + len(self._endpoint.hosts)
                 await self._pause()
         finally:
             await self._close_native()
@@ -275,7 +281,6 @@ class AioLink:
                 self.error = self._connect_error(cause, tap.refusal)
                 self._first.set()
             return False
-        self._attempts = 0
         self.error = None
         self._tap, self.native = tap, native
         assert native.transport is not None

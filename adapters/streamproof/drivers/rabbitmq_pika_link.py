@@ -25,6 +25,8 @@ _log = logging.getLogger("streamproof.rabbitmq")
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
 _CONNECT_TIMEOUT_S = 5.0
+_WELL_S = 2.0
+"""A connection that lasted so long is made again at once."""
 
 
 class Connection(pika.SelectConnection):
@@ -106,6 +108,7 @@ class Link:
         self._on_down = on_down
         self._may_connect = may_connect
         self._attempts = 0
+        self._opened_s = 0.0
         self._connecting: Connection | None = None
         self._pause: object | None = None
         self._is_closing = False
@@ -220,7 +223,7 @@ class Link:
         if self._is_closing:
             connection.close()
             return
-        self._attempts = 0
+        self._opened_s = time.monotonic()
         self.version = version_of(connection.server_properties)
         with self._changed:
             self.connection, self.error = connection, None
@@ -249,6 +252,9 @@ class Link:
         failure = lost(f"at {self.where}", _brief(error))
         failure.__cause__ = error
         _log.warning("%s: %s", self._name, failure)
+        # A server that is not well yet takes connections, and ends them soon.
+        was_well = time.monotonic() - self._opened_s > _WELL_S
+        self._attempts = 0 if was_well else self._attempts + len(self._endpoint.hosts)
         self._went_down(failure)
         self._connect_later()
 
