@@ -87,6 +87,7 @@ def _load(scheme: str, target: str | None, extra: str | None, colour: str) -> An
     except ImportError as cause:
         if extra is None or (cause.name or "").startswith("streamproof"):
             raise
+        library = str(cause.name).partition(".")[0]
         raise MissingExtra(
-            f"{scheme}:// needs {cause.name}, which is not installed: pip install 'streamproof[{extra}]'"
+            f"{scheme}:// needs {library}, which is not installed: pip install 'streamproof[{extra}]'"
         ) from cause
