@@ -54,20 +54,21 @@ def as_outgoing(
     """The records of a ``send_many`` as drivers take them; checked ones pass through uncopied."""
     if not isinstance(records, list | tuple):
         records = _listed(records)
-    if encode_key is None and encode_value is None and all(map(_is_raw, records)):
+    if encode_key is None and encode_value is None and _are_raw(records):
         return records
     return [_outgoing(record, encode_key, encode_value) for record in records]
 
 
-def _is_raw(record: object) -> bool:
-    return (
-        type(record) is Outgoing
-        and type(record.value) is bytes
-        and (record.key is None or type(record.key) is bytes)
-        and not record.headers
-        and (record.partition is None or (type(record.partition) is int and record.partition >= 0))
-        and (record.timestamp_ms is None or (type(record.timestamp_ms) is int and record.timestamp_ms >= 0))
-    )
+def _are_raw(records: Sequence[Any]) -> bool:
+    """Whether drivers can take them as they are; one pass, as batches are large."""
+    for record in records:
+        if type(record) is not Outgoing or type(record.value) is not bytes or record.headers:
+            return False
+        if record.key is not None and type(record.key) is not bytes:
+            return False
+        if record.partition is not None or record.timestamp_ms is not None:
+            require_place(record.partition, record.timestamp_ms)
+    return True
 
 
 def _listed(records: Any) -> list[Any]:
