@@ -106,7 +106,8 @@ class AsyncConsumerDriver(Protocol):
     async def start(self, listener: AsyncAssignmentListener, timeout_s: float) -> None:
         """Begin reading as the options say. Unknown topics raise :class:`UnknownTopic`, unless a
         pattern was given. Without a group every partition is assigned before this returns;
-        with one, assignments come to ``listener`` from inside ``poll``."""
+        with one, assignments come to ``listener`` from inside ``poll``. The start ``"latest"`` is
+        the end of a log at the moment it is assigned: what is sent after that is read."""
         ...
 
     async def poll(self, max_records: int, timeout_s: float) -> list[RawRecord]:
@@ -115,7 +116,8 @@ class AsyncConsumerDriver(Protocol):
         Records of a log come in its order, without gaps, from its position; only of logs that
         are assigned and not paused. Group membership is kept alive between polls for as long as
         ``max_poll_interval_s``. Raises :class:`OffsetOutOfRange` when the position was trimmed
-        away: the consumer must ``seek`` before it reads on. The listener runs in here.
+        away: the consumer must ``seek`` before it reads on. The listener runs in here. A cancelled
+        poll loses nothing: the next one returns what it would have.
         """
         ...
 
@@ -167,7 +169,8 @@ class AsyncConsumerDriver(Protocol):
 
     async def close(self, timeout_s: float) -> None:
         """Leave the group in an orderly way (``on_revoke`` runs first) within the bound. Commits
-        nothing by itself. A second call does nothing."""
+        nothing by itself. A second call does nothing. It is called while a poll is under way only
+        if that poll did not end within half of the bound."""
         ...
 
 
