@@ -71,7 +71,7 @@ def test_records_that_wait_for_a_connection_are_sent_when_it_is_back(
         producer.send("t", b"0").result(10)
         proxy.is_stopped = True
         proxy.cut()
-        wait_until(lambda: producer._driver._driver.link.connection is None, "the loss is noticed")
+        wait_until(lambda: producer._driver._driver._sending.link.connection is None, "the loss is noticed")
         deliveries = [producer.send("t", b"%d" % number) for number in range(1, 100)]
         assert not any(delivery.is_settled for delivery in deliveries)
         proxy.is_stopped = False
@@ -91,7 +91,7 @@ def test_a_delivery_ends_in_time_without_a_connection(bus, proxied_url, proxy: P
         with pytest.raises(streamproof.DeliveryUnknown):
             in_flight.result(10)
         proxy.cut()
-        wait_until(lambda: producer._driver._driver.link.connection is None, "the loss is noticed")
+        wait_until(lambda: producer._driver._driver._sending.link.connection is None, "the loss is noticed")
         queued = producer.send("t", b"2")
         with pytest.raises(streamproof.TimedOut) as caught:
             queued.result(10)
