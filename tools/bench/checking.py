@@ -36,7 +36,8 @@ seconds = time.perf_counter() - begin
 status = open("/proc/self/status").read()
 mine = int(status.partition("VmHWM:")[2].split()[0]) / 1024
 other = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-print(json.dumps({"verdict": verdict.verdict, "events": verdict.events, "seconds": seconds, "peak_mb": [mine, other]}))
+found = {"verdict": verdict.verdict, "events": verdict.events, "seconds": seconds, "peak_mb": [mine, other]}
+print(json.dumps(found))
 """
 
 
