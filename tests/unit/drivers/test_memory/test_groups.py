@@ -287,6 +287,15 @@ def test_progress_of_a_deserted_group_is_dropped_after_a_week(world, clock, log)
     assert consumer.committed([log(0)], 1) == {log(0): None}
 
 
+def test_progress_of_a_group_at_work_is_kept_however_old(world, clock, log):
+    consumer, _ = world.consumer(max_poll_interval_s=10 * 24 * 3600)
+    world.settle(consumer)
+    consumer.commit({log(0): 0}, 1)
+    clock.advance(9 * 24 * 3600)
+    assert world.admin.list_groups(1) == ["g"]
+    assert consumer.committed([log(0)], 1) == {log(0): 0}
+
+
 def test_commit_faults(world, log):
     consumer, _ = world.consumer()
     world.settle(consumer)

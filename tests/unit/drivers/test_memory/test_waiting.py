@@ -348,9 +348,25 @@ def test_an_async_close_keeps_its_bound_and_may_come_from_the_listener(cluster, 
         poll = asyncio.create_task(stuck.poll(1, POLL))
         await until_async(is_hanging.is_set)
         await stuck.close(0.01)
+        assert stuck_ear.heard == []
+        with pytest.raises(Closed):
+            await stuck.poll(1, 0)
         hanging.set()
         with pytest.raises(Closed):
             await poll
+
+    asyncio.run(main())
+
+
+def test_a_coroutine_that_reads_alone_closes_without_a_word(cluster, make_async_ear):
+    async def main():
+        ear = make_async_ear()
+        consumer = await started_async(cluster, ear)
+        await consumer.close(1)
+        await consumer.close(1)
+        assert ear.heard == [("assign", None, [0, 1, 2, 3])]
+        assert not cluster.waiters
+        assert consumer.assignment() == ()
 
     asyncio.run(main())
 
