@@ -52,6 +52,7 @@ class InFlightMachine(RuleBasedStateMachine):
         self.now_s = 0.0
         self.real = InFlight(order)
         self.logs: dict[TopicPartition, Log] = {}
+        self.handed: list[RawRecord] = []  # the very list that the last poll gave
         self.real.open(LOGS)
         for log in LOGS:
             self.logs[log] = Log()
@@ -71,7 +72,9 @@ class InFlightMachine(RuleBasedStateMachine):
         for key in keys:
             fresh.append(raw(log, known.next_offset, key))
             known.next_offset += 1
-        free = list(self.real.deliver(fresh))
+        given = self.real.deliver(fresh)
+        self.handed = given if isinstance(given, list) else list(given)
+        free = list(self.handed)
         expected = []
         for record in fresh:
             due_s = self.lane_due(log, record)
@@ -108,6 +111,25 @@ class InFlightMachine(RuleBasedStateMachine):
         for known in self.logs.values():
             self.advance(known)
         assert self.real.acknowledge(given) == new
+
+    @precondition(lambda self: self.handed)
+    @rule(data=st.data(), is_changed=st.booleans())
+    def acknowledge_the_last_poll(self, data: st.DataObject, is_changed: bool) -> None:
+        """The list as it came, or after the application took records out of it."""
+        if is_changed:
+            del self.handed[data.draw(st.integers(0, len(self.handed) - 1))]
+        gone = [record for record in self.handed if record.topic_partition not in self.logs]
+        known = [k for record in self.handed if record not in gone for k in self.all_kept_of(record)]
+        new = [kept for kept in known if not kept.is_acked]
+        for kept in new:
+            kept.is_acked, kept.is_out, kept.due_s = True, False, None
+            self.advance(self.logs[kept.record.topic_partition])
+        try:
+            assert self.real.acknowledge(self.handed) == [kept.record for kept in new]
+        except NotAssigned:
+            assert gone
+        else:
+            assert not gone
 
     @precondition(lambda self: any(kept.was_out for _, kept in self.open_records()))
     @rule(data=st.data(), delay_s=st.sampled_from([0.0, 1.0, 5.0]))
@@ -254,6 +276,10 @@ class InFlightMachine(RuleBasedStateMachine):
 
     def kept_of(self, record: RawRecord) -> Kept:
         return next(k for k in self.logs[record.topic_partition].kept if k.record.offset == record.offset)
+
+    def all_kept_of(self, record: RawRecord) -> list[Kept]:
+        """None, if the log was rewound or came again since."""
+        return [k for k in self.logs[record.topic_partition].kept if k.record is record]
 
     def is_due(self, kept: Kept) -> bool:
         return kept.due_s is not None and kept.due_s <= self.now_s
