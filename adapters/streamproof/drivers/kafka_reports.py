@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from streamproof.deliveries import Delivery, Settlement
+from streamproof.deliveries import Delivery, Outcome, Settlement
 from streamproof.errors import StreamproofError, TimedOut, UsageError
 from streamproof.records import Receipt
 
@@ -37,6 +37,8 @@ _callbacks = threading.Lock()
 
 _STORED: Any = "stored"
 """Answer of a delivery whose receipt was not asked for yet."""
+
+_ACKNOWLEDGED = Outcome.ACKNOWLEDGED
 
 ExplainFailure = Callable[[Any, str], StreamproofError]
 
@@ -99,6 +101,11 @@ class KafkaDelivery(msgspec.Struct, Settlement, eq=False):
                 callback(self)
             except Exception:
                 _log.exception("a callback of a delivery failed")
+
+    @property
+    def outcome(self) -> Outcome:
+        """The state now."""
+        return _ACKNOWLEDGED if self._answer is _STORED else super().outcome
 
     @property
     def receipt(self) -> Receipt | None:

@@ -104,7 +104,9 @@ def test_an_unknown_partition_certainly_failed(place, partition, is_warm):
 
 def test_an_invalid_name_certainly_failed(place):
     delivery = sent(place.producer(), "no such name!")
-    assert (delivery.outcome, native_code(delivery.error)) == (Outcome.FAILED, 17)
+    assert isinstance(delivery.error, UnknownTopic)
+    # The broker's word for it, or the client's, which may have heard of it before.
+    assert (delivery.outcome, native_code(delivery.error) in (17, -188)) == (Outcome.FAILED, True)
 
 
 def test_timestamp_0_is_refused_not_replaced(place):
