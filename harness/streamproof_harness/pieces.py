@@ -316,8 +316,9 @@ def calls_of(events: list[Traffic], kinds: Array) -> Ints:
 
 def interned(values: list[Any], table: Interned) -> Array:
     """Names as numbers."""
-    if values.count(values[0]) == len(values):  # one topic only, say: no need to look each one up
-        return np.full(len(values), table[values[0]], np.int32)
+    first = values[0]
+    if first == values[len(values) // 2] == values[-1] and values.count(first) == len(values):
+        return np.full(len(values), table[first], np.int32)  # one topic only, say: looked up once
     known = [table[value] for value in values]
     if len(table) <= 256:  # the usual case, and the fastest way
         return np.frombuffer(bytes(known), np.uint8).astype(np.int32)
