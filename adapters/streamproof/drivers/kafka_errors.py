@@ -165,6 +165,7 @@ MEANINGS: dict[int, Meaning] = {
     -169: Meaning("_AUTHENTICATION", AccessDenied, _CREDENTIALS),
     -166: Meaning("_TIMED_OUT_QUEUE", TimedOut, _AGAIN),
     -165: Meaning("_UNSUPPORTED_FEATURE", Unsupported, "use a broker that has this feature"),
+    -156: Meaning("_NOENT", Unreachable, _AGAIN),
     -152: Meaning("_PURGE_QUEUE", BackendError, "close the producer later, or with more time"),
     -151: Meaning("_PURGE_INFLIGHT", BackendError, "close the producer later, or with more time"),
     -150: Meaning("_FATAL", BackendError, "close this client and make a new one"),
@@ -176,7 +177,7 @@ MEANINGS: dict[int, Meaning] = {
 }
 """Codes that are not here are a :class:`BackendError`, and unknown for a send."""
 
-MOVING = frozenset({5, 6, 9, 74, 75, 78})
+MOVING = frozenset({5, 6, 9, 74, 75, 78, -156})
 """What brokers answer while a log is made or its leader moves, for a moment."""
 
 _UNLISTED = Meaning("", BackendError, "see the cause")

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from streamproof.drivers.kafka_confluent import open_driver
+from streamproof.errors import TimedOut
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.records import TopicPartition, TopicSpec
 from streamproof.url import parse_address
@@ -111,6 +112,19 @@ class Place:
             lambda: [records.extend(consumer.poll(100, 0.05)) for consumer in consumers],
         )
         return records
+
+    def hang(self, server):
+        """Pause the broker; its threads stop one after the other, so wait until it is silent."""
+        server.pause()
+
+        def is_silent():
+            try:
+                self.admin.list_topics(0.5)
+            except TimedOut:
+                return True
+            return False
+
+        self.wait_for(is_silent, "the broker to be silent")
 
     @staticmethod
     def logs(topic, count):

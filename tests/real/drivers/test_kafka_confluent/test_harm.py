@@ -62,7 +62,7 @@ def test_a_broker_that_hangs(private):
         send(producer, topic, b"before").result(BOUND_S)
     assert len(place.read(member, 4)) == 4
 
-    server.pause()
+    place.hang(server)
     try:
         unknown = send(hasty, topic, b"unknown")
         with pytest.raises(DeliveryUnknown) as told:

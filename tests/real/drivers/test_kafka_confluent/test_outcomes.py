@@ -190,7 +190,7 @@ def test_a_trimmed_log_says_where_it_begins(place):
 
 def test_a_call_without_an_answer_is_bounded(private):
     server, place = private
-    server.pause()
+    place.hang(server)
     try:
         with pytest.raises(TimedOut):
             place.admin.list_topics(1.0)
