@@ -106,3 +106,4 @@ class AioPikaDriver:
     def _require_open(self) -> None:
         if self._is_closed:
             raise Closed("the connection is closed: connect again")
+        self._parts = [part for part in self._parts if not part.is_closed]

@@ -74,7 +74,12 @@ class AioChannel:
             return await self._channel.rpc(frame)
 
     async def close(self) -> None:
-        """Close it: what was delivered and not acknowledged goes back, in its place and order."""
+        """Close it: what was delivered and not acknowledged goes back, in its place and order.
+
+        The consumer is not cancelled first: the server answers a close before the queue has taken
+        those messages back, and until it has, the consumer must stay the single active one. A
+        cancelled one makes way at once, for a successor that would then get later messages first.
+        """
         self._is_closing = True
         self._deafen()
         if self._channel is not None and not self._channel.is_closed:
@@ -122,7 +127,6 @@ class AioReadingChannel(AioChannel):
         self._deliver = deliver
         self._places = places
         self._is_exclusive = is_exclusive
-        self._tags: list[str] = []
 
     def acknowledge(self, acks: Iterable[tuple[int, bool]]) -> None:
         """Acknowledge delivery tags; with ``True`` all lower ones, too."""
@@ -135,15 +139,22 @@ class AioReadingChannel(AioChannel):
         await self.request(spec.Basic.Qos(prefetch_count=self._prefetch))
 
     async def stop(self) -> None:
-        """Cancel the consumer, then close: acknowledgements sent before are taken in by then. What
-        was delivered and not acknowledged goes back, in order."""
+        """Close once the acknowledgements sent before are taken in."""
         self._on_end = None
         self._deafen()
-        if self.is_open:
+        if self.is_open and not self._places:
             with suppress(StreamproofError):
-                for tag in self._tags:
-                    await self.request(spec.Basic.Cancel(consumer_tag=tag))
+                await self._settle()
         await self.close()
+
+    async def _settle(self) -> None:
+        """A quorum queue's channel keeps back acknowledgements while many are on their way, and forgets
+        them when it is closed. Requests to the queue itself stand in line behind those on their
+        way; after the answer to the first, what was kept back is sent, and the second waits for it.
+        The second consumer does no harm: it waits behind the first, the single active one."""
+        with told_as(self.doing):
+            answer = await self._channel.basic_consume(self._queue, _ignore)
+        await self.request(spec.Basic.Cancel(consumer_tag=answer.consumer_tag))
 
     async def _ready(self) -> None:
         channel = self._channel
@@ -158,13 +169,12 @@ class AioReadingChannel(AioChannel):
         self.link.scanner.deliveries[self.number] = self._take
         await channel.basic_qos(prefetch_count=self._prefetch)
         for place in self._places or (None,):
-            answer = await channel.basic_consume(
+            await channel.basic_consume(
                 self._queue,
                 _ignore,
                 exclusive=self._is_exclusive,
                 arguments=None if place is None else {"x-stream-offset": place},
             )
-            self._tags.append(answer.consumer_tag)
 
     def _take(self, tag: int, is_redelivered: bool, properties: bytes, body: bytes) -> None:
         self._deliver(tag, is_redelivered, read_message(properties, body))

@@ -117,7 +117,8 @@ class AioDefinitions:
         assert message.stream_offset is not None
         assert message.value is not None
         assert self._reader is not None
-        if tag % _ACK_EVERY == 0:
+        # In the end each: the server closes a channel over what is not acknowledged for half an hour.
+        if tag % _ACK_EVERY == 0 or message.stream_offset >= self._end:
             self._reader.acknowledge(((tag, True),))
         definition = decode(message.value)
         self._replay.feed(message.stream_offset, definition)

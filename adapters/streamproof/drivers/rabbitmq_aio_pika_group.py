@@ -43,6 +43,11 @@ class AioPikaGroupConsumer:
         self._unwatch: Callable[[], None] = _nothing
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._is_closed
+
     async def start(self, listener: AsyncAssignmentListener, timeout_s: float) -> None:
         deadline_s = time.monotonic() + timeout_s
         assert self._options.group is not None

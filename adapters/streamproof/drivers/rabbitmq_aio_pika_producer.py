@@ -82,6 +82,11 @@ class AioPikaProducer:
         self._looker: asyncio.TimerHandle | None = None
         self.link = AioLink(endpoint, "producer", endpoint.heartbeat_s, self._up, self._down)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._is_closed
+
     async def open(self, timeout_s: float) -> None:
         """Connect. Raises :class:`Unreachable`, :class:`AccessDenied`."""
         await self.link.open(timeout_s)

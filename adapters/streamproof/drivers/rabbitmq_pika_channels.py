@@ -54,12 +54,19 @@ class Channel:
         return is_up and self._channel.is_open and not self._is_closing
 
     def close(self) -> None:
-        """Close it: what was delivered and not acknowledged goes back, in its place and order."""
+        """Close it: what was delivered and not acknowledged goes back, in its place and order.
+
+        The consumer is not cancelled first: the server answers a close before the queue has taken
+        those messages back, and until it has, the consumer must stay the single active one. A
+        cancelled one makes way at once, for a successor that would then get later messages first.
+        """
         self._is_closing = True
         self._deafen()
         if not self.connection.is_open:
             self._end(None)
         elif self._channel is not None and self._channel.is_open:
+            # pika cancels the consumers that it knows of before it closes a channel.
+            self._channel._consumers.clear()
             self._channel.close()
         elif self._channel is None or self._channel.is_closed:
             self._end(None)
@@ -129,14 +136,28 @@ class ReadingChannel(Channel):
             self._channel.basic_qos(prefetch_count=self._prefetch, callback=lambda _: then())
 
     def stop(self, then: Callable[[], None]) -> None:
-        """Cancel the consumer, then close: acknowledgements sent before are taken in by then. What
-        was delivered and not acknowledged goes back, in order. ``then`` is called at the end,
-        however that comes."""
+        """Close once the acknowledgements sent before are taken in; call ``then`` at the end, however
+        that comes."""
         self._on_end = lambda _: then()
-        self._deafen()
         if self.is_open and not self._missing and not self._places:
-            self._channel.basic_cancel(self._tag, callback=lambda _: self.close())
+            self._deafen()
+            self._settle()
         else:
+            self.close()
+
+    def _settle(self) -> None:
+        """A quorum queue's channel keeps back acknowledgements while many are on their way, and forgets
+        them when it is closed. Requests to the queue itself stand in line behind those on their
+        way; after the answer to the first, what was kept back is sent, and the second waits for it.
+        The second consumer does no harm: it waits behind the first, the single active one."""
+        self._channel.basic_consume(self._queue, _ignore, callback=self._settling)
+
+    def _settling(self, answer: Any) -> None:
+        if self.is_open:
+            self._channel.basic_cancel(answer.method.consumer_tag, callback=lambda _: self._settled())
+
+    def _settled(self) -> None:
+        if self.is_open:
             self.close()
 
     def _ready(self) -> None:
@@ -148,7 +169,7 @@ class ReadingChannel(Channel):
         if not self.is_open:
             return
         for place in self._places or (None,):
-            self._tag = self._channel.basic_consume(
+            self._channel.basic_consume(
                 self._queue,
                 _ignore,
                 exclusive=self._is_exclusive,

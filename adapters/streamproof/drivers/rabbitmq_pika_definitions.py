@@ -114,7 +114,8 @@ class Definitions:
         message = read_message(properties, body)
         assert self._reader is not None
         assert message.stream_offset is not None
-        if tag % _ACK_EVERY == 0:
+        # In the end each: the server closes a channel over what is not acknowledged for half an hour.
+        if tag % _ACK_EVERY == 0 or message.stream_offset >= self._end:
             self._reader.acknowledge(((tag, True),))
         definition = decode(body)
         self._replay.feed(message.stream_offset, definition)

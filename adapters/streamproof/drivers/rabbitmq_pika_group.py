@@ -43,6 +43,11 @@ class PikaGroupConsumer:
         self._is_closed = False
         self._unwatch: Callable[[], None] = _nothing
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._is_closed
+
     def start(self, listener: AssignmentListener, timeout_s: float) -> None:
         deadline_s = time.monotonic() + timeout_s
         assert self._options.group is not None

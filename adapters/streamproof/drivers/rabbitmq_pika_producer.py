@@ -31,6 +31,11 @@ class PikaProducer:
         self._is_closed = False
         self._unwatch: Callable[[], None] = _nothing
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._is_closed
+
     def open(self, timeout_s: float) -> None:
         """Connect. Raises :class:`Unreachable`, :class:`AccessDenied`."""
         sending = self._sending

@@ -58,6 +58,11 @@ class PikaReader:
         self._unwatch: Callable[[], None] = _nothing
         self.link = Link(endpoint, "reader", endpoint.heartbeat_s, self._up, self._down)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._is_closed
+
     def start(self, listener: AssignmentListener, timeout_s: float) -> None:
         deadline_s = time.monotonic() + timeout_s
         self._listener = listener
