@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAIRS = [
     (ROOT / "adapters/streamproof/_async", ROOT / "adapters/streamproof/_sync"),
-    (ROOT / "harness/streamproof_harness/_async", ROOT / "harness/streamproof_harness/_sync"),
+    (ROOT / "harness/streamproof_harness/clients/_async", ROOT / "harness/streamproof_harness/clients/_sync"),
     (
         ROOT / "harness/streamproof_harness/mutants/_async",
         ROOT / "harness/streamproof_harness/mutants/_sync",

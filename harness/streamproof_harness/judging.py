@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from streamproof_harness.checkers import CHECKS, Check
-from streamproof_harness.columns import History
 from streamproof_harness.contract import ANOMALIES, Contract, Severity, contract_of
-from streamproof_harness.loading import load
+from streamproof_harness.history.columns import History
+from streamproof_harness.history.loading import load
 from streamproof_harness.terms import Terms
 from streamproof_harness.verdict import CheckVerdict, Finding, HistoryVerdict
 

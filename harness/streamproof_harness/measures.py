@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from streamproof_harness.identity import is_marker, root_of
+from streamproof_harness.clients.identity import is_marker, root_of
 
 
 @dataclass(frozen=True, slots=True)

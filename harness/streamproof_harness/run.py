@@ -16,13 +16,13 @@ from typing import Any, Protocol
 import msgspec
 
 from streamproof import Capabilities, aconnect, connect
-from streamproof_harness._async.sender import AsyncSender
-from streamproof_harness._sync.sender import Sender
-from streamproof_harness.actors import Actor, TaskActor, ThreadActor, reader_actor, until
-from streamproof_harness.findings import Findings, mark_id
-from streamproof_harness.member import Colour
-from streamproof_harness.plans import Place, ReaderPlan
-from streamproof_harness.recorder import Recorder
+from streamproof_harness.clients._async.sender import AsyncSender
+from streamproof_harness.clients._sync.sender import Sender
+from streamproof_harness.clients.actors import Actor, TaskActor, ThreadActor, reader_actor, until
+from streamproof_harness.clients.findings import Findings, mark_id
+from streamproof_harness.clients.member import Colour
+from streamproof_harness.clients.plans import Place, ReaderPlan
+from streamproof_harness.history.recorder import Recorder
 from streamproof_harness.workloads.oracle import Oracle
 from streamproof_harness.workloads.workload import Message, Workload
 

@@ -14,11 +14,11 @@ from typing import Any, Literal
 from streamproof import Capabilities, StreamproofError, connect
 from streamproof.drivers.memory import forget
 from streamproof.url import parse_address
+from streamproof_harness.clients.member import Colour
+from streamproof_harness.clients.plans import Place
+from streamproof_harness.history.recorder import Recorder
 from streamproof_harness.judging import judge
 from streamproof_harness.measures import Measures, measure
-from streamproof_harness.member import Colour
-from streamproof_harness.plans import Place
-from streamproof_harness.recorder import Recorder
 from streamproof_harness.run import HarmableServer, Run, RunFailure
 from streamproof_harness.scenario import Backend, Scenario
 from streamproof_harness.verdict import HistoryVerdict

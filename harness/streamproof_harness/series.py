@@ -8,7 +8,7 @@ from pathlib import Path
 
 from streamproof import ConfigurationError
 from streamproof_harness.backends import Target, broker_for, private_broker, why_not
-from streamproof_harness.member import Colour
+from streamproof_harness.clients.member import Colour
 from streamproof_harness.run import HarmableServer
 from streamproof_harness.runner import Result, run_scenario
 from streamproof_harness.scenario import Scenario

@@ -1,6 +1,6 @@
 """A poison message: it fails at every attempt, goes to the dead-letter topic, and other keys go on."""
 
-from streamproof_harness.plans import FailurePlan, RetryPlan
+from streamproof_harness.clients.plans import FailurePlan, RetryPlan
 from streamproof_harness.run import Run
 from streamproof_harness.scenario import scenario
 from streamproof_harness.workloads import workload

@@ -1,6 +1,6 @@
 """Retry with a delay that doubles each time, plus jitter drawn from the seed: about 20, 40, 80 ms."""
 
-from streamproof_harness.plans import FailurePlan, RetryPlan
+from streamproof_harness.clients.plans import FailurePlan, RetryPlan
 from streamproof_harness.run import Run
 from streamproof_harness.scenario import scenario
 from streamproof_harness.workloads import workload

@@ -2,7 +2,7 @@
 and the records behind the failing one, in its lane, wait for it.
 """
 
-from streamproof_harness.plans import FailurePlan, RetryPlan
+from streamproof_harness.clients.plans import FailurePlan, RetryPlan
 from streamproof_harness.run import Run
 from streamproof_harness.scenario import scenario
 from streamproof_harness.workloads import workload

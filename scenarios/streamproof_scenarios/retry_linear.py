@@ -1,6 +1,6 @@
 """Retry with a delay that grows by the same amount each time: 30, 60, 90 ms."""
 
-from streamproof_harness.plans import FailurePlan, RetryPlan
+from streamproof_harness.clients.plans import FailurePlan, RetryPlan
 from streamproof_harness.run import Run
 from streamproof_harness.scenario import scenario
 from streamproof_harness.workloads import workload

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamproof_harness.member import Colour
+from streamproof_harness.clients.member import Colour
 from streamproof_harness.report.reasons import reasons
 from streamproof_harness.runner import run_scenario
 from streamproof_harness.scenario import Backend, Scenario

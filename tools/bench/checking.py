@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from streamproof_harness.recorder import Recorder
+from streamproof_harness.history.recorder import Recorder
 from tools.bench.rows import Row, at_least, figure, ratios
 from tools.bench.runs import Incomplete, Rows, Session
 

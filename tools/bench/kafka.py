@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import streamproof
-from streamproof.drivers.kafka_options import client_settings, consumer_settings, producer_settings
+from streamproof.drivers.kafka.options import client_settings, consumer_settings, producer_settings
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.url import parse_address
 from tools.bench.rows import Row, Target, at_least

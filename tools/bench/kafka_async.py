@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import streamproof
-from streamproof.drivers.kafka_aiokafka_settings import address_settings, consumer_settings, producer_settings
+from streamproof.drivers.kafka_aiokafka.settings import address_settings, consumer_settings, producer_settings
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.url import parse_address
 from tools.bench.kafka import BATCH, PARTITIONS, READ, VALUE, Stand

@@ -11,7 +11,7 @@ from typing import Any
 
 import pika
 
-from streamproof.drivers.rabbitmq_topology import group_queue_arguments, stream_arguments, version_of
+from streamproof.drivers.rabbitmq.topology import group_queue_arguments, stream_arguments, version_of
 from tools.bench.runs import Stopwatch, require_all
 
 PARTITIONS = 4

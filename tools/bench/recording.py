@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from streamproof_harness.recorder import Recorder
+from streamproof_harness.history.recorder import Recorder
 from tools.bench.rows import Row, at_most, figure
 from tools.bench.runs import Rows, Session, Stopwatch, require_all
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from streamproof_harness.checkers.wording import example, finding
-from streamproof_harness.codes import ABSENT, OK
 from streamproof_harness.contract import Contract
 from streamproof_harness.history import Event
+from streamproof_harness.history.codes import ABSENT, OK
 from streamproof_harness.terms import Terms
 from streamproof_harness.terms.attempts import Course
 from streamproof_harness.verdict import Example, Finding

@@ -5,8 +5,8 @@ from collections import defaultdict
 import numpy as np
 
 from streamproof_harness.checkers.wording import Words, example, finding
-from streamproof_harness.codes import FAIL, OK, OP, Ints
 from streamproof_harness.contract import Contract
+from streamproof_harness.history.codes import FAIL, OK, OP, Ints
 from streamproof_harness.terms import Terms
 from streamproof_harness.verdict import Example, Finding
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from streamproof_harness.checkers.producer_reorder import behind, in_lanes
 from streamproof_harness.checkers.wording import Words, example, found
-from streamproof_harness.codes import FAIL, NULL, OK, OP, Array, Ints
 from streamproof_harness.contract import Contract
+from streamproof_harness.history.codes import FAIL, NULL, OK, OP, Array, Ints
 from streamproof_harness.terms import Terms
 from streamproof_harness.verdict import Example, Finding
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from streamproof_harness.checkers.gone import expired_sends
 from streamproof_harness.checkers.wording import Words, example, found
-from streamproof_harness.codes import Ints
 from streamproof_harness.contract import Contract
+from streamproof_harness.history.codes import Ints
 from streamproof_harness.terms import Terms
 from streamproof_harness.verdict import Example, Finding
 

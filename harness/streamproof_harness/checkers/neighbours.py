@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from streamproof_harness.codes import Array
+from streamproof_harness.history.codes import Array
 from streamproof_harness.terms import Terms
 
 

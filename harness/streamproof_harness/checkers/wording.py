@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from itertools import islice
 
-from streamproof_harness.codes import Array
+from streamproof_harness.history.codes import Array
 from streamproof_harness.terms import Terms
 from streamproof_harness.verdict import EXAMPLES, Example, Finding
 

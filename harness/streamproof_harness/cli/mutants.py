@@ -34,10 +34,10 @@ def mutants(
     Exit status: 0 it is so, 1 it is not, 2 usage, 3 no broker.
     """
     from streamproof_harness.backends import broker_for, target_named
-    from streamproof_harness.member import Colour
+    from streamproof_harness.clients.member import Colour
+    from streamproof_harness.clients.plans import Place
     from streamproof_harness.mutants import MUTANTS, mutant_named
     from streamproof_harness.mutants.matrix import Bench, matrix_json, one_each_way
-    from streamproof_harness.plans import Place
     from streamproof_harness.report.mutant_matrix import matrix_lines, problem_lines
     from streamproof_harness.runner import capabilities_of, in_histories
     from streamproof_scenarios import scenario_named

@@ -6,8 +6,8 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from streamproof import ConfigurationError
+from streamproof_harness.clients.plans import ReaderPlan
 from streamproof_harness.mutants.mutant import Mutant
-from streamproof_harness.plans import ReaderPlan
 
 _FLOW: Final[dict[str, Any]] = {
     "scenario": "fan-out",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from streamproof_harness.checkers import CHECKS
-from streamproof_harness.member import Colour
+from streamproof_harness.clients.member import Colour
 from streamproof_harness.mutants.mutant import Mutant
 from streamproof_harness.runner import Result, run_scenario
 from streamproof_harness.scenario import Backend, Scenario

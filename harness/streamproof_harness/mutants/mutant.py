@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from streamproof.records import Headers
-from streamproof_harness.identity import is_marker
-from streamproof_harness.plans import ReaderPlan
+from streamproof_harness.clients.identity import is_marker
+from streamproof_harness.clients.plans import ReaderPlan
 from streamproof_harness.workloads.workload import ID_HEADER
 
 

@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from streamproof_harness.codes import OK, OP, Array, Ints
-from streamproof_harness.columns import History
 from streamproof_harness.history import Event
+from streamproof_harness.history.codes import OK, OP, Array, Ints
+from streamproof_harness.history.columns import History
 from streamproof_harness.terms import transactions
 from streamproof_harness.terms.assignments import Assignments, SessionEnd, assignments_of
 from streamproof_harness.terms.attempts import Courses, courses_of

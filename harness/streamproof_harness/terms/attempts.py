@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamproof_harness.codes import FAIL, OK, OP, Array
 from streamproof_harness.history import Event
+from streamproof_harness.history.codes import FAIL, OK, OP, Array
 
 if TYPE_CHECKING:
     from streamproof_harness.terms import Terms

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamproof_harness.codes import Array, Ints
-from streamproof_harness.tables import RareCall
+from streamproof_harness.history.codes import Array, Ints
+from streamproof_harness.history.tables import RareCall
 from streamproof_harness.terms.positions import Logs
 
 

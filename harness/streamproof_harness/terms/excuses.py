@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from streamproof_harness.codes import Array, Ints
 from streamproof_harness.history import Event
+from streamproof_harness.history.codes import Array, Ints
 
 
 class Excuses:

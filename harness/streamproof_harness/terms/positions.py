@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from streamproof_harness.codes import Array, Ints
+from streamproof_harness.history.codes import Array, Ints
 
 _SPARE: Final = 1 << 20
 _DENSE: Final = 4

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from streamproof_harness.codes import Array, Ints
+from streamproof_harness.history.codes import Array, Ints
 
 ENDLESS = 2**62
 """The end of a stretch that was being read to the last."""

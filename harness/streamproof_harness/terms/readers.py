@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamproof_harness.codes import FAIL, Ints
+from streamproof_harness.history.codes import FAIL, Ints
 from streamproof_harness.terms.ranges import Reader
 
 if TYPE_CHECKING:

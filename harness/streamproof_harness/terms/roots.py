@@ -7,9 +7,9 @@ topic are neither misrouted nor duplicates.
 
 import numpy as np
 
-from streamproof_harness.codes import FAIL, OP, Array, Ints
-from streamproof_harness.columns import History
-from streamproof_harness.tables import Sparse
+from streamproof_harness.history.codes import FAIL, OP, Array, Ints
+from streamproof_harness.history.columns import History
+from streamproof_harness.history.tables import Sparse
 from streamproof_harness.terms.sends import SentIds
 
 _MIX = np.int64(0x9E3779B97F4A7C1)

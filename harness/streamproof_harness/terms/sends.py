@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from streamproof_harness.codes import Ints
+from streamproof_harness.history.codes import Ints
 
 
 class SentIds:

@@ -12,9 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from streamproof_harness.codes import FAIL, OP, Array, Ints
-from streamproof_harness.columns import History
-from streamproof_harness.tables import RareCall
+from streamproof_harness.history.codes import FAIL, OP, Array, Ints
+from streamproof_harness.history.columns import History
+from streamproof_harness.history.tables import RareCall
 from streamproof_harness.terms.assignments import Assignments, SessionEnd
 from streamproof_harness.terms.positions import Logs
 

@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from streamproof_harness.codes import FAIL, OK, Array, Ints
-from streamproof_harness.tables import RareCall
+from streamproof_harness.history.codes import FAIL, OK, Array, Ints
+from streamproof_harness.history.tables import RareCall
 
 UNKNOWN, PROVEN, COMMITTED, ABORTED = range(4)
 NAMES: Final = ("unknown", "proven", "committed", "aborted")

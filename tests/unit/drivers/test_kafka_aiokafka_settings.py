@@ -4,7 +4,7 @@ import ssl
 
 import pytest
 
-from streamproof.drivers.kafka_aiokafka_settings import (
+from streamproof.drivers.kafka_aiokafka.settings import (
     address_settings,
     consumer_settings,
     producer_settings,

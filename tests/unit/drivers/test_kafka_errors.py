@@ -2,7 +2,7 @@
 
 import pytest
 
-from streamproof.drivers.kafka_errors import MEANINGS, MOVING, Stored, call_error, meaning_of, send_error
+from streamproof.drivers.kafka.errors import MEANINGS, MOVING, Stored, call_error, meaning_of, send_error
 from streamproof.errors import (
     AccessDenied,
     BackendError,

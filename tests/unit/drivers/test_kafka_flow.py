@@ -1,6 +1,6 @@
 """Paused logs and kept records."""
 
-from streamproof.drivers.kafka_flow import Flow, KeptRecords
+from streamproof.drivers.kafka.flow import Flow, KeptRecords
 from streamproof.records import Record, TopicPartition
 
 A, B = TopicPartition("t", 0), TopicPartition("t", 1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from streamproof.drivers.kafka_group import HeldLogs, generation_of, state_word
+from streamproof.drivers.kafka.group import HeldLogs, generation_of, state_word
 from streamproof.records import TopicPartition
 
 

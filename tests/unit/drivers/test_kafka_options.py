@@ -2,7 +2,7 @@
 
 import pytest
 
-from streamproof.drivers.kafka_options import (
+from streamproof.drivers.kafka.options import (
     bootstrap_servers,
     client_settings,
     consumer_settings,

@@ -7,7 +7,7 @@ from collections import deque
 import pytest
 
 from streamproof.deliveries import Deliveries, Delivery, Outcome
-from streamproof.drivers.kafka_reports import ReportPump, delivery_class
+from streamproof.drivers.kafka.reports import ReportPump, delivery_class
 from streamproof.errors import BackendError, TimedOut, UsageError
 from streamproof.records import Receipt
 

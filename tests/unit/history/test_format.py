@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from streamproof_harness.history import HistoryError, read_events
+from streamproof_harness.history.loading import load
 from streamproof_harness.judging import judge
-from streamproof_harness.loading import load
 
 HEADER = {"streamproof_history": 1, "run": "r", "backend": "memory://r", "seed": 7}
 SEND = {"type": "invoke", "op": "send", "call": 1, "topic": "t", "id": "a", "key": "k", "seq": 0, "crc": 5}
@@ -356,7 +356,7 @@ def test_the_halves_must_fit_together(what):
 def test_hash_collisions_of_ids_are_no_duplicates(monkeypatch: pytest.MonkeyPatch):
     """Equal hashes are looked up in the file before anybody is accused."""
     history = load(lines(SEND, ACK, {**SEND, "call": 3, "id": "b"}))
-    from streamproof_harness.joining import require_unique_ids
+    from streamproof_harness.history.joining import require_unique_ids
 
     same = np.zeros(2, np.int64)
     require_unique_ids(same, history.sends.invoked, lambda at: str(history.event(at)["id"]))

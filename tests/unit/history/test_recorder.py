@@ -14,8 +14,8 @@ import pytest
 
 from streamproof.errors import Closed
 from streamproof_harness.history import HistoryError, decode_event, decode_header
-from streamproof_harness.merging import merge_lines
-from streamproof_harness.recorder import Recorder, key_field
+from streamproof_harness.history.merging import merge_lines
+from streamproof_harness.history.recorder import Recorder, key_field
 
 HEADER = {"run": "r1", "backend": "memory://r1", "seed": 7}
 
@@ -147,7 +147,7 @@ def test_recording_after_close_is_refused_and_close_may_be_called_twice():
 
 CHILD = """
 import sys
-from streamproof_harness.recorder import PipeRecorder
+from streamproof_harness.history.recorder import PipeRecorder
 recorder = PipeRecorder(int(sys.argv[1]), int(sys.argv[2]))
 for number in range(50):
     recorder.ok_poll(recorder.invoke_poll("child"), [["t", 0, number, f"s{number}"]])

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from streamproof.driver import AsyncAssignmentListener, AsyncConsumerDriver
 from streamproof.records import RawRecord, TopicPartition
-from streamproof_harness.identity import AMOUNT_HEADER
+from streamproof_harness.clients.identity import AMOUNT_HEADER
 from streamproof_harness.mutants._async.parts import AsyncBrokenConsumer, AsyncBrokenPoll
 from streamproof_harness.mutants.mutant import Turn, has_mark
 

@@ -11,12 +11,12 @@ from streamproof.capabilities import Capabilities
 from streamproof.driver import AsyncAdminDriver, AsyncConsumerDriver, AsyncDriver, AsyncProducerDriver
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.settings import resolve
+from streamproof_harness.clients.plans import Place, ReaderPlan
 from streamproof_harness.mutants._async.clients import CLIENTS, SINKS, SOURCES
 from streamproof_harness.mutants._async.consumers import CONSUMERS
 from streamproof_harness.mutants._async.producers import PRODUCERS
 from streamproof_harness.mutants.catalogue import mutant_named
 from streamproof_harness.mutants.mutant import Turn
-from streamproof_harness.plans import Place, ReaderPlan
 
 
 class AsyncSeams:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from streamproof.driver import AssignmentListener, ConsumerDriver
 from streamproof.records import RawRecord, TopicPartition
-from streamproof_harness.identity import AMOUNT_HEADER
+from streamproof_harness.clients.identity import AMOUNT_HEADER
 from streamproof_harness.mutants._sync.parts import BrokenConsumer, BrokenPoll
 from streamproof_harness.mutants.mutant import Turn, has_mark
 

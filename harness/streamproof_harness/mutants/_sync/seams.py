@@ -13,12 +13,12 @@ from streamproof.capabilities import Capabilities
 from streamproof.driver import AdminDriver, ConsumerDriver, Driver, ProducerDriver
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.settings import resolve
+from streamproof_harness.clients.plans import Place, ReaderPlan
 from streamproof_harness.mutants._sync.clients import CLIENTS, SINKS, SOURCES
 from streamproof_harness.mutants._sync.consumers import CONSUMERS
 from streamproof_harness.mutants._sync.producers import PRODUCERS
 from streamproof_harness.mutants.catalogue import mutant_named
 from streamproof_harness.mutants.mutant import Turn
-from streamproof_harness.plans import Place, ReaderPlan
 
 
 class Seams:

@@ -3,7 +3,7 @@
 import pytest
 
 from streamproof.deliveries import Delivery, Outcome
-from streamproof.drivers.kafka_confluent import KafkaException
+from streamproof.drivers.kafka_confluent.client import KafkaException
 from streamproof.errors import (
     BackendError,
     Closed,

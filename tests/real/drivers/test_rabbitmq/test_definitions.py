@@ -7,8 +7,8 @@ import pika.exceptions
 import pytest
 
 import streamproof
-from streamproof.drivers import rabbitmq_replay
-from streamproof.drivers.rabbitmq_topology import group_queue_of, stream_of
+from streamproof.drivers.rabbitmq import replay as replaying
+from streamproof.drivers.rabbitmq.topology import group_queue_of, stream_of
 from tests.real.drivers.test_rabbitmq.conftest import read_all
 
 
@@ -89,8 +89,8 @@ def test_a_connection_reads_back_to_a_snapshot_and_knows_everything(
     bus, rabbitmq_url, namespace, monkeypatch
 ):
     """With small numbers, so that this run's stream is long enough."""
-    monkeypatch.setattr(rabbitmq_replay, "WINDOW", 30)
-    monkeypatch.setattr(rabbitmq_replay, "SNAPSHOT_EVERY", 8)
+    monkeypatch.setattr(replaying, "WINDOW", 30)
+    monkeypatch.setattr(replaying, "SNAPSHOT_EVERY", 8)
     bus.admin().create_topic("kept", 3)
     bus.consumer("kept", group="g", start="latest").close()
     for number in range(25):
@@ -106,8 +106,8 @@ def test_a_connection_reads_back_to_a_snapshot_and_knows_everything(
 
 
 def test_a_group_with_a_long_past_is_joined_from_a_snapshot(bus, monkeypatch):
-    monkeypatch.setattr(rabbitmq_replay, "WINDOW", 20)
-    monkeypatch.setattr(rabbitmq_replay, "SNAPSHOT_EVERY", 5)
+    monkeypatch.setattr(replaying, "WINDOW", 20)
+    monkeypatch.setattr(replaying, "SNAPSHOT_EVERY", 5)
     bus.admin().create_topic("t", 2)
     producer = bus.producer()
     generations = []

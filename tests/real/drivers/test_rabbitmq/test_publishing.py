@@ -7,7 +7,7 @@ import pytest
 
 import streamproof
 from streamproof import Outcome
-from streamproof.drivers.rabbitmq_topology import exchange_of, stream_of
+from streamproof.drivers.rabbitmq.topology import exchange_of, stream_of
 from tests.real.drivers.test_rabbitmq.conftest import read_all, wait_until
 
 

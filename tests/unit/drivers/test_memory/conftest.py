@@ -2,7 +2,7 @@
 
 import pytest
 
-from streamproof.drivers.memory_cluster import MemoryCluster
+from streamproof.drivers.memory.cluster import MemoryCluster
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.records import TopicPartition, TopicSpec
 

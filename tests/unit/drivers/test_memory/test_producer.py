@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from streamproof.core.batch import record_size
 from streamproof.core.partitioner import partition_for
 from streamproof.deliveries import Outcome
-from streamproof.drivers.memory_cluster import MemoryCluster
-from streamproof.drivers.memory_settings import MemorySettings
+from streamproof.drivers.memory.cluster import MemoryCluster
+from streamproof.drivers.memory.settings import MemorySettings
 from streamproof.errors import (
     Closed,
     ConfigurationError,

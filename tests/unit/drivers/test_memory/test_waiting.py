@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from streamproof.drivers.memory_cluster import MemoryCluster
+from streamproof.drivers.memory.cluster import MemoryCluster
 from streamproof.errors import Closed, Unreachable, UsageError
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.records import Outgoing, TopicSpec

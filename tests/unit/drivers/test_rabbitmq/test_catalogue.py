@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamproof.drivers.rabbitmq_catalogue import (
+from streamproof.drivers.rabbitmq.catalogue import (
     Backlog,
     Catalogue,
     GroupOpened,
@@ -15,7 +15,7 @@ from streamproof.drivers.rabbitmq_catalogue import (
     decode,
     encode,
 )
-from streamproof.drivers.rabbitmq_replay import SNAPSHOT_EVERY, WINDOW, Replay
+from streamproof.drivers.rabbitmq.replay import SNAPSHOT_EVERY, WINDOW, Replay
 
 
 def folded(*definitions):

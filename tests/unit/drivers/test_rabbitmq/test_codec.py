@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands
 
-from streamproof.drivers.rabbitmq_codec import (
+from streamproof.drivers.rabbitmq.codec import (
     header_table,
     message_of,
     properties_bytes,

@@ -5,9 +5,9 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamproof.drivers.rabbitmq_catalogue import Backlog
-from streamproof.drivers.rabbitmq_codec import Message
-from streamproof.drivers.rabbitmq_intake import GroupLog, Ledger, QueuePart, StreamPart, serial_of
+from streamproof.drivers.rabbitmq.catalogue import Backlog
+from streamproof.drivers.rabbitmq.codec import Message
+from streamproof.drivers.rabbitmq.intake import GroupLog, Ledger, QueuePart, StreamPart, serial_of
 from streamproof.records import TopicPartition
 
 LOG = TopicPartition("t", 0)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamproof.drivers.rabbitmq_topology import (
+from streamproof.drivers.rabbitmq.topology import (
     endpoint_of,
     exchange_of,
     fitted,

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika import frame, spec
 
-from streamproof.drivers.rabbitmq_wire import (
+from streamproof.drivers.rabbitmq.wire import (
     HEARTBEAT,
     FrameScanner,
     ack_method,

@@ -1,0 +1,1 @@
+"""What both Kafka drivers share: nothing here knows a client library."""

@@ -1,0 +1,1 @@
+"""What both RabbitMQ drivers share: nothing here knows a client library."""

@@ -1,0 +1,1 @@
+"""The client processes of a run: what they are told to do, do, and report."""
