@@ -38,6 +38,8 @@ class Capabilities:
     has_one_order: bool = True
     """All groups see the records of a log in one and the same order, also those of different
     producers. Without it, each group sees those of each producer in the order they were sent."""
+    has_member_fencing: bool = True
+    """A transaction's offsets are refused when the member that read them has lost the log."""
     has_timestamps: bool = True
     has_headers: bool = True
 

@@ -23,6 +23,7 @@ from streamproof.deliveries import AsyncDeliveries, AsyncDelivery, Deliveries, D
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.records import (
     GroupDescription,
+    GroupMembership,
     Headers,
     Position,
     RawOutgoing,
@@ -70,9 +71,42 @@ class AsyncProducerDriver(Protocol):
         """Wait until everything taken before this call is settled, or raise :class:`TimedOut`."""
         ...
 
+    async def init_transactions(self, timeout_s: float) -> None:
+        """Take the ``transactional_id`` over: an open transaction of its former producer is finished,
+        and that producer is fenced. Called once before all other transactional verbs, and again
+        after a commit or abort with an unknown outcome: then it puts this producer in order. Without a
+        ``transactional_id`` in the options these five verbs are never called.
+
+        All five raise :class:`Fenced` when a newer producer has taken over, :class:`TransactionAborted`
+        when this transaction certainly cannot be committed (now call ``abort_transaction``), and
+        :class:`TransactionUnknown` when nobody knows whether the answer would have been yes."""
+        ...
+
+    async def begin_transaction(self) -> None:
+        """Sends and offsets belong to one transaction from now on."""
+        ...
+
+    async def commit_offsets(
+        self, offsets: Mapping[TopicPartition, int], member: GroupMembership, timeout_s: float
+    ) -> None:
+        """The group's next offsets to read are stored when this transaction commits, and not if it
+        aborts. With ``has_member_fencing`` it raises :class:`NotAssigned` (the transaction must be
+        aborted) for a member that holds one of the logs no longer."""
+        ...
+
+    async def commit_transaction(self, timeout_s: float) -> None:
+        """Flush, and make everything visible at once, or raise. A send that failed since
+        ``begin_transaction`` makes this a :class:`TransactionAborted`."""
+        ...
+
+    async def abort_transaction(self, timeout_s: float) -> None:
+        """Make sure that nothing of it is ever seen by a read-committed reader. Deliveries that are
+        under way end as failed."""
+        ...
+
     async def close(self, timeout_s: float) -> None:
         """Flush within the bound, then let go; what is not settled by then ends as
-        :class:`DeliveryUnknown`. A second call does nothing."""
+        :class:`DeliveryUnknown`. An open transaction is aborted. A second call does nothing."""
         ...
 
 
@@ -167,6 +201,11 @@ class AsyncConsumerDriver(Protocol):
         """First and one-past-last readable offset of each log, asked of the backend now."""
         ...
 
+    def membership(self) -> GroupMembership:
+        """Who reads, for a transaction that stores this consumer's progress. Only with a group, and
+        only where the backend ``can_transact``."""
+        ...
+
     async def close(self, timeout_s: float) -> None:
         """Leave the group in an orderly way (``on_revoke`` runs first) within the bound. Commits
         nothing by itself. A second call does nothing. It is called while a poll is under way only
@@ -256,6 +295,18 @@ class ProducerDriver(Protocol):
 
     def flush(self, timeout_s: float) -> None: ...
 
+    def init_transactions(self, timeout_s: float) -> None: ...
+
+    def begin_transaction(self) -> None: ...
+
+    def commit_offsets(
+        self, offsets: Mapping[TopicPartition, int], member: GroupMembership, timeout_s: float
+    ) -> None: ...
+
+    def commit_transaction(self, timeout_s: float) -> None: ...
+
+    def abort_transaction(self, timeout_s: float) -> None: ...
+
     def close(self, timeout_s: float) -> None: ...
 
 
@@ -302,6 +353,8 @@ class ConsumerDriver(Protocol):
     def watermarks(
         self, partitions: Sequence[TopicPartition], timeout_s: float
     ) -> dict[TopicPartition, Watermarks]: ...
+
+    def membership(self) -> GroupMembership: ...
 
     def close(self, timeout_s: float) -> None: ...
 

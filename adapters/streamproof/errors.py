@@ -24,10 +24,12 @@ exception crosses the seam. A message says what happened, why, and what to do ab
     │   ├── RecordTooLarge        above the limit of client or broker
     │   ├── OffsetOutOfRange      no such offset (any more)
     │   ├── Fenced                a newer producer or member took this one's place
+    │   ├── TransactionAborted    nothing of the transaction will be seen; do it again (retriable)
     │   └── NotAssigned           an ack, commit or seek in a log that is no longer held
     ├── BufferFull                the local buffer stayed full for the whole timeout  (retriable)
     ├── TimedOut                  the bound passed before the answer came   (retriable)
-    └── DeliveryUnknown           sent, and then no word whether it was stored  (not definite)
+    ├── DeliveryUnknown           sent, and then no word whether it was stored  (not definite)
+    └── TransactionUnknown        committed or aborted, nobody knows which      (not definite)
 """
 
 from typing import Any
@@ -117,6 +119,13 @@ class Fenced(BackendError):
     """A newer producer or member has taken over; this one must stop."""
 
 
+class TransactionAborted(BackendError):
+    """The transaction did not commit: no read-committed reader sees anything of it, and the
+    progress in it was not stored. It can be done again from its beginning."""
+
+    retriable = True
+
+
 class NotAssigned(BackendError):
     """The log is not (any more) assigned to this consumer: the ack or commit has no effect."""
 
@@ -137,4 +146,11 @@ class DeliveryUnknown(StreamproofError):
     """The record left, and whether it was stored is not known."""
 
     retriable = True
+    definite = False
+
+
+class TransactionUnknown(StreamproofError):
+    """The answer to a commit never came: the transaction is committed as a whole or not at all, and
+    nobody can say which. The stored progress tells, where the transaction stored any."""
+
     definite = False

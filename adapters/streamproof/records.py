@@ -7,7 +7,7 @@ milliseconds since the Unix epoch (``timestamp_ms``), as in Kafka's record forma
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -72,6 +72,16 @@ class Outgoing(msgspec.Struct, Generic[K, V], frozen=True, gc=False):
     headers: Headers = ()
     partition: int | None = None
     timestamp_ms: int | None = None
+
+
+class GroupMembership(NamedTuple):
+    """A member of a group, as a transaction names it. ``native`` is the client library's own form,
+    where it has one."""
+
+    group: str
+    member_id: str
+    generation: int
+    native: Any = None
 
 
 RawOutgoing = Outgoing[bytes | None, bytes | None]
