@@ -71,11 +71,21 @@ class AsyncProducerDriver(Protocol):
         """Wait until everything taken before this call is settled, or raise :class:`TimedOut`."""
         ...
 
+    async def close(self, timeout_s: float) -> None:
+        """Flush within the bound, then let go; what is not settled by then ends as
+        :class:`DeliveryUnknown`. A second call does nothing."""
+        ...
+
+
+class AsyncTransactionalProducerDriver(AsyncProducerDriver, Protocol):
+    """What ``AsyncDriver.producer`` gives for options with a ``transactional_id``; only where the
+    backend ``can_transact``. ``initialise, then any number of (begin, sends and offsets, commit or
+    abort)``: who calls keeps that order. ``close`` aborts what is open."""
+
     async def init_transactions(self, timeout_s: float) -> None:
         """Take the ``transactional_id`` over: an open transaction of its former producer is finished,
         and that producer is fenced. Called once before all other transactional verbs, and again
-        after a commit or abort with an unknown outcome: then it puts this producer in order. Without a
-        ``transactional_id`` in the options these five verbs are never called.
+        after a commit or abort with an unknown outcome: then it puts this producer in order.
 
         All five raise :class:`Fenced` when a newer producer has taken over, :class:`TransactionAborted`
         when this transaction certainly cannot be committed (now call ``abort_transaction``), and
@@ -102,11 +112,6 @@ class AsyncProducerDriver(Protocol):
     async def abort_transaction(self, timeout_s: float) -> None:
         """Make sure that nothing of it is ever seen by a read-committed reader. Deliveries that are
         under way end as failed."""
-        ...
-
-    async def close(self, timeout_s: float) -> None:
-        """Flush within the bound, then let go; what is not settled by then ends as
-        :class:`DeliveryUnknown`. An open transaction is aborted. A second call does nothing."""
         ...
 
 
@@ -201,15 +206,18 @@ class AsyncConsumerDriver(Protocol):
         """First and one-past-last readable offset of each log, asked of the backend now."""
         ...
 
-    def membership(self) -> GroupMembership:
-        """Who reads, for a transaction that stores this consumer's progress. Only with a group, and
-        only where the backend ``can_transact``."""
-        ...
-
     async def close(self, timeout_s: float) -> None:
         """Leave the group in an orderly way (``on_revoke`` runs first) within the bound. Commits
         nothing by itself. A second call does nothing. It is called while a poll is under way only
         if that poll did not end within half of the bound."""
+        ...
+
+
+class AsyncMemberDriver(AsyncConsumerDriver, Protocol):
+    """What ``AsyncDriver.consumer`` gives for options with a group, where the backend ``can_transact``."""
+
+    def membership(self) -> GroupMembership:
+        """Who reads, for a transaction that stores this consumer's progress."""
         ...
 
 
@@ -295,6 +303,12 @@ class ProducerDriver(Protocol):
 
     def flush(self, timeout_s: float) -> None: ...
 
+    def close(self, timeout_s: float) -> None: ...
+
+
+class TransactionalProducerDriver(ProducerDriver, Protocol):
+    """See :class:`AsyncTransactionalProducerDriver`."""
+
     def init_transactions(self, timeout_s: float) -> None: ...
 
     def begin_transaction(self) -> None: ...
@@ -306,8 +320,6 @@ class ProducerDriver(Protocol):
     def commit_transaction(self, timeout_s: float) -> None: ...
 
     def abort_transaction(self, timeout_s: float) -> None: ...
-
-    def close(self, timeout_s: float) -> None: ...
 
 
 class AssignmentListener(Protocol):
@@ -354,9 +366,13 @@ class ConsumerDriver(Protocol):
         self, partitions: Sequence[TopicPartition], timeout_s: float
     ) -> dict[TopicPartition, Watermarks]: ...
 
-    def membership(self) -> GroupMembership: ...
-
     def close(self, timeout_s: float) -> None: ...
+
+
+class MemberDriver(ConsumerDriver, Protocol):
+    """See :class:`AsyncMemberDriver`."""
+
+    def membership(self) -> GroupMembership: ...
 
 
 class AdminDriver(Protocol):
