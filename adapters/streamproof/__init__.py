@@ -8,10 +8,12 @@ from streamproof._async.admin import AsyncAdmin
 from streamproof._async.bus import AsyncBus, aconnect
 from streamproof._async.consumer import AsyncConsumer
 from streamproof._async.producer import AsyncProducer
+from streamproof._async.transaction import AsyncTransaction
 from streamproof._sync.admin import Admin
 from streamproof._sync.bus import Bus, connect
 from streamproof._sync.consumer import Consumer
 from streamproof._sync.producer import Producer
+from streamproof._sync.transaction import Transaction
 from streamproof.capabilities import Capabilities
 from streamproof.deliveries import AsyncDeliveries, AsyncDelivery, Deliveries, Delivery, Outcome
 from streamproof.errors import (
@@ -30,12 +32,14 @@ from streamproof.errors import (
     StreamproofError,
     TimedOut,
     TopicExists,
+    TransactionAborted,
+    TransactionUnknown,
     UnknownTopic,
     Unreachable,
     Unsupported,
     UsageError,
 )
-from streamproof.observer import ConsumerObserver
+from streamproof.observer import ConsumerObserver, ProducerObserver
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.records import (
     AtTime,
@@ -58,6 +62,7 @@ __all__ = [
     "AsyncDeliveries",
     "AsyncDelivery",
     "AsyncProducer",
+    "AsyncTransaction",
     "AtTime",
     "BackendError",
     "BufferFull",
@@ -80,6 +85,7 @@ __all__ = [
     "Outcome",
     "Outgoing",
     "Producer",
+    "ProducerObserver",
     "ProducerOptions",
     "Receipt",
     "Record",
@@ -91,6 +97,9 @@ __all__ = [
     "TopicExists",
     "TopicPartition",
     "TopicSpec",
+    "Transaction",
+    "TransactionAborted",
+    "TransactionUnknown",
     "UnknownTopic",
     "Unreachable",
     "Unsupported",

@@ -1,13 +1,14 @@
-"""What a consumer tells whoever listens: assignments, fetches and commits as they begin and end.
+"""What consumers and transactional producers tell whoever listens, as it begins and ends.
 
-Calls come from inside the consumer's own calls (``poll``, ``commit``, ``close`` …), one at a time,
-and must neither block nor call back into the consumer. Override what is of interest.
+Calls come from inside the observed object's own calls (``poll``, ``commit``, ``close`` …), one at a
+time, and must neither block nor call back into it. Override what is of interest.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from streamproof.errors import StreamproofError
-from streamproof.records import RawRecord, TopicPartition
+from streamproof.records import GroupMembership, RawRecord, TopicPartition
 
 
 class ConsumerObserver:
@@ -39,3 +40,28 @@ class ConsumerObserver:
 
     def commit_ends(self, error: StreamproofError | None) -> None:
         """The commit that began last was stored, or failed with this error."""
+
+
+class ProducerObserver:
+    """Does nothing; the base for one's own. What happens to single records, deliveries tell."""
+
+    def init_begins(self, transactional_id: str) -> None:
+        """The producer is about to take the id over."""
+
+    def init_ends(self, error: StreamproofError | None) -> None:
+        """It has, and its predecessor is fenced; or it failed."""
+
+    def transaction_begins(self, consumers: Sequence[Any]) -> None:
+        """A transaction is open. These consumers were named at its beginning."""
+
+    def offsets_begin(self, member: GroupMembership, offsets: Mapping[TopicPartition, int]) -> None:
+        """These next offsets are about to be stored with the open transaction."""
+
+    def offsets_end(self, error: StreamproofError | None) -> None:
+        """They were taken, and stand when it commits; or it failed."""
+
+    def end_begins(self, is_commit: bool) -> None:
+        """The open transaction is about to be committed or aborted."""
+
+    def end_ends(self, error: StreamproofError | None) -> None:
+        """It is; or it failed, and the error says whether that is certain."""

@@ -44,6 +44,9 @@ class ProducerOptions:
     ``delivery_timeout_s`` bounds the time from ``send`` to the outcome of its delivery.
     ``buffer_records`` bounds what is sent and not yet acknowledged; a full buffer makes ``send``
     wait. ``linger_ms`` is how long a record may wait for others to share its request.
+    ``transactional_id`` names a producer with transactions: it must be this instance's own, and stay
+    the same when the instance is started again, for that fences what is left of the former one.
+    ``transaction_timeout_s`` is how long a transaction may stay open before the broker aborts it.
     """
 
     acks: Acks = "all"
@@ -53,6 +56,7 @@ class ProducerOptions:
     delivery_timeout_s: float = 120.0
     compression: Compression = "none"
     transactional_id: str | None = None
+    transaction_timeout_s: float = 60.0
     native: dict[str, object] = field(default_factory=dict, repr=False)
     """Settings for the client library itself, under its own names."""
 
@@ -67,6 +71,15 @@ class ProducerOptions:
         )
         _require_records("buffer_records", self.buffer_records)
         _require_seconds("delivery_timeout_s", self.delivery_timeout_s)
+        _require_seconds("transaction_timeout_s", self.transaction_timeout_s)
+        is_name = self.transactional_id is None or (
+            isinstance(self.transactional_id, str) and self.transactional_id != ""
+        )
+        _require(is_name, "transactional_id", self.transactional_id, "a name, or leave it out")
+        if self.transactional_id is not None and not self.is_idempotent:
+            raise ConfigurationError(
+                "transactions need idempotence: leave is_idempotent=False out, or the transactional_id"
+            )
         if self.is_idempotent and self.acks != "all":
             raise ConfigurationError(
                 f"acks={self.acks!r} cannot be idempotent: pass is_idempotent=False too, or keep acks='all'"

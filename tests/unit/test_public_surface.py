@@ -130,7 +130,7 @@ def test_every_error_has_one_root_and_says_what_to_do_next() -> None:
         assert isinstance(error.retriable, bool)
         assert isinstance(error.definite, bool)
     indefinite = {error.__name__ for error in errors if not error.definite}
-    assert indefinite == {"DeliveryUnknown"}
+    assert indefinite == {"DeliveryUnknown", "TransactionUnknown"}
 
 
 def test_one_error_can_differ_from_its_class() -> None:

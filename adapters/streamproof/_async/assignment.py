@@ -1,8 +1,9 @@
 """What happens in a consumer when logs come and go."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from streamproof._async.colour import Guard
+from streamproof._async.progress import AsyncProgress
 from streamproof.core.inflight import InFlight
 from streamproof.observer import ConsumerObserver
 from streamproof.records import TopicPartition
@@ -17,14 +18,16 @@ class AsyncAssignment:
         observer: ConsumerObserver,
         in_flight: InFlight,
         guard: Guard,
-        store_progress: Callable[[Sequence[TopicPartition]], Awaitable[None]],
+        progress: AsyncProgress,
         forget_flow: Callable[[Iterable[TopicPartition]], None],
     ) -> None:
         self.observer = observer
         self.generation: int | None = None
+        self.tenures: dict[TopicPartition, int] = {}
+        self._last_tenure = 0
         self._in_flight = in_flight
         self._guard = guard
-        self._store_progress = store_progress
+        self._progress = progress
         self._forget_flow = forget_flow
 
     async def on_assign(
@@ -34,14 +37,16 @@ class AsyncAssignment:
         positions: Mapping[TopicPartition, int],
     ) -> None:
         """Begin a ledger for each log that is new."""
-        self.generation = generation
+        self.generation = self._progress.generation = generation
+        self._last_tenure += 1
+        self.tenures = {place: self.tenures.get(place, self._last_tenure) for place in partitions}
         with self._guard:
             self._in_flight.open(partitions)
         self.observer.assigned(generation, partitions, positions)
 
     async def on_revoke(self, generation: int | None, partitions: Sequence[TopicPartition]) -> None:
         """Store the progress of these logs while they are still held, then forget them."""
-        await self._store_progress(partitions)
+        await self._progress.store_some(partitions)
         self._forget(partitions)
         self.observer.revoked(generation, partitions)
 
@@ -51,6 +56,8 @@ class AsyncAssignment:
         self.observer.lost(generation, partitions)
 
     def _forget(self, partitions: Sequence[TopicPartition]) -> None:
+        for partition in partitions:
+            self.tenures.pop(partition, None)
         with self._guard:
             self._in_flight.drop(partitions)
             self._forget_flow(partitions)

@@ -11,10 +11,11 @@ import msgspec
 
 from streamproof._async.assignment import AsyncAssignment
 from streamproof._async.colour import Guard, current, now_s, pause_s
+from streamproof._async.progress import AsyncProgress
 from streamproof.capabilities import Capabilities
 from streamproof.checks import as_offsets, as_partitions, require_count, require_record
 from streamproof.core.inflight import InFlight
-from streamproof.driver import AsyncConsumerDriver
+from streamproof.driver import AsyncConsumerDriver, AsyncMemberDriver
 from streamproof.errors import (
     Closed,
     NotAssigned,
@@ -25,7 +26,7 @@ from streamproof.errors import (
 )
 from streamproof.observer import ConsumerObserver
 from streamproof.options import ConsumerOptions
-from streamproof.records import Position, RawRecord, Record, TopicPartition, position_of
+from streamproof.records import GroupMembership, Position, RawRecord, Record, TopicPartition, position_of
 from streamproof.refusals import require_group, require_offsets, require_seek
 from streamproof.serialization import Decode
 
@@ -84,13 +85,13 @@ class AsyncConsumer(Generic[K, V]):
         self._paused: set[TopicPartition] = set()
         self._throttled: set[TopicPartition] = set()
         self._undecodable: SerializationError | None = None
-        self._next_commit_s = 0.0
         self._look_at_s = 0.0
         self._takes_due_first = False
         self._reader: object = None
         self._is_closed = False
+        self._progress = AsyncProgress(driver, options, capabilities, self._in_flight, self._guard, observer)
         self._assignment = AsyncAssignment(
-            observer, self._in_flight, self._guard, self._store_progress, self._forget_flow
+            observer, self._in_flight, self._guard, self._progress, self._forget_flow
         )
 
     # -- reading ---------------------------------------------------------------------------
@@ -145,7 +146,7 @@ class AsyncConsumer(Generic[K, V]):
                 await self._ack_handled(record)
                 last_s = now_s()
             if idle_timeout_s is not None and now_s() - last_s >= idle_timeout_s:
-                await self._commit_when_due()
+                await self._progress.store_when_due()
                 return
 
     # -- acknowledging ---------------------------------------------------------------------
@@ -201,14 +202,48 @@ class AsyncConsumer(Generic[K, V]):
                 require_offsets(self._capabilities, self._options, "commit of offsets")
             return
         if offsets is None:
-            with self._guard:
-                offsets = self._in_flight.progress()
-            await self._store(offsets, timeout_s)
+            await self._progress.store(self._progress.own(), timeout_s)
             return
         chosen = as_offsets(offsets)
-        await self._store(chosen, timeout_s)
+        await self._progress.store(chosen, timeout_s)
         with self._guard:
             self._in_flight.overrule(chosen)
+
+    # -- for transactions and for transform, which stand beside this class ----------------------
+
+    @property
+    def options(self) -> ConsumerOptions:
+        """What it was made with."""
+        return self._options
+
+    @property
+    def tenures(self) -> Mapping[TopicPartition, int]:
+        """The logs held, each with a number that is another one whenever the log came anew."""
+        return self._assignment.tenures
+
+    def membership(self) -> GroupMembership:
+        """This member, as a transaction names it."""
+        self._require_open()
+        return cast("AsyncMemberDriver", self._driver).membership()
+
+    def take_progress(self, partitions: Sequence[TopicPartition] | None) -> dict[TopicPartition, int]:
+        """Everything handed out counts as handled; what a transaction is to store."""
+        self._require_open()
+        return self._progress.take(self.assignment() if partitions is None else partitions)
+
+    def settle_progress(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """A transaction stored these offsets."""
+        self._progress.settle(offsets)
+
+    async def turn_back(self, partitions: Sequence[TopicPartition] | None, timeout_s: float) -> None:
+        """Read on from the stored progress: a transaction did not commit."""
+        if self._is_closed:
+            return
+        chosen = self.assignment() if partitions is None else partitions
+        moved = await self._progress.turn_back(chosen, timeout_s)
+        with self._guard:
+            self._discard_fetched(moved)
+            self._release(moved)
 
     # -- place and flow --------------------------------------------------------------------
 
@@ -329,10 +364,8 @@ class AsyncConsumer(Generic[K, V]):
             await pause_s(_CLOSING_POLL_S)
         failure: StreamproofError | None = None
         try:
-            with self._guard:
-                progress = self._in_flight.progress()
-            if self._options.group is not None and progress:
-                await self._store(progress, timeout_s / 2)
+            progress = self._progress.own()
+            await self._progress.store(progress, timeout_s / 2)
         except NotAssigned:
             _log.info("progress of %d logs belongs to another member by now", len(progress))
         except StreamproofError as error:
@@ -367,7 +400,7 @@ class AsyncConsumer(Generic[K, V]):
 
     async def start(self, timeout_s: float) -> None:
         """Begin reading; the bus calls it."""
-        self._next_commit_s = now_s() + (self._options.commit_interval_s or 0.0)
+        self._progress.begin()
         await self._driver.start(self._assignment, timeout_s)
 
     def _require_open(self) -> None:
@@ -436,7 +469,7 @@ class AsyncConsumer(Generic[K, V]):
             with self._guard:
                 self._fetched.extend(fetched)
             self._look_at_s = now_s() + _LOOK_INTERVAL_S
-            await self._commit_when_due()
+            await self._progress.store_when_due()
         finally:
             self._reader = None
         self._require_open()
@@ -445,8 +478,9 @@ class AsyncConsumer(Generic[K, V]):
         """How long the driver may wait: until a held lane is due, a commit is, or it is time to
         see whether another thread or task closed this consumer."""
         due_s = self._in_flight.next_due_s(self._paused)
-        if self._options.commit_interval_s is not None and self._options.group is not None:
-            due_s = self._next_commit_s if due_s is None else min(due_s, self._next_commit_s)
+        store_s = self._progress.due_s
+        if store_s is not None:
+            due_s = store_s if due_s is None else min(due_s, store_s)
         return _LOOK_INTERVAL_S if due_s is None else min(_LOOK_INTERVAL_S, due_s - now_s())
 
     def _decoded(self, records: Sequence[RawRecord]) -> list[Record[K, V]]:
@@ -530,37 +564,3 @@ class AsyncConsumer(Generic[K, V]):
         self._discard_fetched(partitions)
         self._paused.difference_update(partitions)
         self._throttled.difference_update(partitions)
-
-    async def _commit_when_due(self) -> None:
-        interval_s = self._options.commit_interval_s
-        if interval_s is None or self._options.group is None or now_s() < self._next_commit_s:
-            return
-        self._next_commit_s = now_s() + interval_s
-        await self._store_progress(None)
-
-    async def _store_progress(self, partitions: Sequence[TopicPartition] | None) -> None:
-        """Store what was acknowledged; what cannot be stored now is tried again later."""
-        with self._guard:
-            progress = self._in_flight.progress(partitions)
-        if not progress or self._capabilities.acknowledgement == "message" or self._options.group is None:
-            return
-        try:
-            await self._store(progress, 5.0)
-        except NotAssigned as error:
-            _log.info("progress of %d logs was not stored: %s", len(progress), error)
-        except StreamproofError as error:
-            _log.warning("progress of %d logs was not stored: %s", len(progress), error)
-
-    async def _store(self, offsets: dict[TopicPartition, int], timeout_s: float) -> None:
-        if not offsets or self._capabilities.acknowledgement == "message":
-            return
-        observer = self._assignment.observer
-        observer.commit_begins(self._assignment.generation, offsets)
-        try:
-            await self._driver.commit(offsets, timeout_s)
-        except StreamproofError as error:
-            observer.commit_ends(error)
-            raise
-        with self._guard:
-            self._in_flight.mark_committed(offsets)
-        observer.commit_ends(None)

@@ -7,7 +7,7 @@ pays for it.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -18,12 +18,15 @@ from streamproof.driver import (
     AsyncAssignmentListener,
     AsyncConsumerDriver,
     AsyncDriver,
+    AsyncMemberDriver,
     AsyncProducerDriver,
+    AsyncTransactionalProducerDriver,
 )
 from streamproof.namespaced_deliveries import AsyncNamespacedDeliveries, AsyncNamespacedDelivery
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.records import (
     GroupDescription,
+    GroupMembership,
     Headers,
     Position,
     RawOutgoing,
@@ -80,7 +83,11 @@ class AsyncNamespacedDriver:
         return self._driver.native
 
     async def producer(self, options: ProducerOptions) -> AsyncProducerDriver:
-        return _Producer(await self._driver.producer(options), self._prefix)
+        if options.transactional_id is None:
+            return _Producer(await self._driver.producer(options), self._prefix)
+        named = replace(options, transactional_id=self._prefix.on(options.transactional_id))
+        driver = cast("AsyncTransactionalProducerDriver", await self._driver.producer(named))
+        return _TransactionalProducer(driver, self._prefix)
 
     async def consumer(self, options: ConsumerOptions) -> AsyncConsumerDriver:
         prefix = self._prefix
@@ -127,6 +134,22 @@ class _Producer:
         return AsyncNamespacedDeliveries(deliveries, self._prefix.off_receipt)
 
 
+class _TransactionalProducer(_Producer):
+    def __init__(self, driver: AsyncTransactionalProducerDriver, prefix: _Prefix) -> None:
+        super().__init__(driver, prefix)
+        self._transactions = driver
+        self.init_transactions = driver.init_transactions
+        self.begin_transaction = driver.begin_transaction
+        self.commit_transaction = driver.commit_transaction
+        self.abort_transaction = driver.abort_transaction
+
+    async def commit_offsets(
+        self, offsets: Mapping[TopicPartition, int], member: GroupMembership, timeout_s: float
+    ) -> None:
+        theirs = member._replace(group=self._prefix.on(member.group))
+        await self._transactions.commit_offsets(self._prefix.on_keys(offsets), theirs, timeout_s)
+
+
 class _Listener:
     def __init__(self, listener: AsyncAssignmentListener, prefix: _Prefix) -> None:
         self._listener = listener
@@ -155,6 +178,10 @@ class _Consumer:
         self.close = driver.close
         if hasattr(driver, "crash"):
             self.crash = driver.crash
+
+    def membership(self) -> GroupMembership:
+        member = cast("AsyncMemberDriver", self._driver).membership()
+        return member._replace(group=self._prefix.off(member.group))
 
     async def start(self, listener: AsyncAssignmentListener, timeout_s: float) -> None:
         await self._driver.start(_Listener(listener, self._prefix), timeout_s)

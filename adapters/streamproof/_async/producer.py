@@ -1,14 +1,25 @@
 """The producer that applications hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, final
+from typing import Any, Generic, Self, TypeVar, cast, final
 
-from streamproof.checks import as_bytes, as_headers, as_outgoing, require_place, require_topic_name
+from streamproof._async.consumer import AsyncConsumer
+from streamproof._async.transaction import AsyncTransaction
+from streamproof._async.transactions import AsyncTransactions
+from streamproof.checks import (
+    as_bytes,
+    as_headers,
+    as_outgoing,
+    as_partitions,
+    require_place,
+    require_topic_name,
+)
 from streamproof.deliveries import AsyncDeliveries, AsyncDelivery
-from streamproof.driver import AsyncProducerDriver
-from streamproof.errors import Closed
-from streamproof.records import Outgoing
+from streamproof.driver import AsyncProducerDriver, AsyncTransactionalProducerDriver
+from streamproof.errors import Closed, UsageError
+from streamproof.observer import ProducerObserver
+from streamproof.records import Outgoing, TopicPartition
 from streamproof.serialization import Encode
 
 K = TypeVar("K")
@@ -30,8 +41,17 @@ class AsyncProducer(Generic[K, V]):
         driver: AsyncProducerDriver,
         encode_key: Encode | None,
         encode_value: Encode | None,
+        transactional_id: str | None = None,
+        observer: ProducerObserver | None = None,
+        sibling: Callable[[str], Awaitable["AsyncProducer[K, V]"]] | None = None,
     ) -> None:
         self._driver = driver
+        self._transactions: AsyncTransactions | None = None
+        if transactional_id is not None:
+            able = cast("AsyncTransactionalProducerDriver", driver)
+            self._transactions = AsyncTransactions(able, transactional_id, observer or ProducerObserver())
+        self._transactional_id = transactional_id
+        self._sibling = sibling
         self._encode_key = encode_key
         self._encode_value = encode_value
         self._is_closed = False
@@ -53,6 +73,8 @@ class AsyncProducer(Generic[K, V]):
         ``None``: a tombstone. Without ``partition`` the key decides (murmur2, as in Kafka)."""
         if self._is_closed:
             raise _closed()
+        if self._transactions is not None:
+            self._transactions.require_open()
         raw_value: Any = value if self._encode_value is None else self._encode_value(value)
         raw_key: Any = key if self._encode_key is None else self._encode_key(key)
         if type(raw_value) is not bytes and raw_value is not None:
@@ -85,6 +107,8 @@ class AsyncProducer(Generic[K, V]):
         ``timeout_s`` has a delivery that failed with :class:`BufferFull`."""
         if self._is_closed:
             raise _closed()
+        if self._transactions is not None:
+            self._transactions.require_open()
         require_topic_name(topic)
         raw = as_outgoing(records, self._encode_key, self._encode_value)
         return await self._driver.send_many(topic, raw, timeout_s)
@@ -95,6 +119,55 @@ class AsyncProducer(Generic[K, V]):
         if self._is_closed:
             raise _closed()
         await self._driver.flush(timeout_s)
+
+    # -- transactions ----------------------------------------------------------------------
+
+    def transaction(
+        self,
+        *consumers: AsyncConsumer[Any, Any],
+        partitions: Iterable[TopicPartition] | None = None,
+        timeout_s: float = 60.0,
+    ) -> AsyncTransaction:
+        """A transaction, to be used in a ``with`` statement: what is sent in it becomes visible to
+        read-committed readers when it ends normally, all at once, and never if it does not.
+
+        The ``consumers`` take part: what they handed out counts as handled when it commits, and they
+        read it again when it does not; of each, all logs or the given ``partitions`` only.
+        ``timeout_s`` bounds each call to the broker. At the end it raises
+
+        * :class:`TransactionAborted`: nothing of it will be seen. Do it again.
+        * :class:`TransactionUnknown`: the answer never came. The consumers stand where the stored
+          progress says; what was read from no consumer may have to be done again, or not.
+        * :class:`Fenced`: another producer has this ``transactional_id`` now. Close this one.
+        * :class:`NotAssigned`: a consumer lost a log to another member; aborted.
+
+        Raises :class:`UsageError` without a ``transactional_id``, and inside of another transaction.
+        """
+        if self._is_closed:
+            raise _closed()
+        chosen = None if partitions is None else as_partitions(partitions)
+        return AsyncTransaction(self.transactions, self, consumers, chosen, timeout_s)
+
+    @property
+    def transactions(self) -> AsyncTransactions:
+        """The state of its transactions, for :class:`AsyncTransaction`."""
+        if self._transactions is None:
+            raise UsageError(
+                "this producer has no transactions: pass transactional_id='…' to bus.producer, a name "
+                "that is this instance's own and stays the same when it is started again"
+            )
+        return self._transactions
+
+    @property
+    def transactional_id(self) -> str | None:
+        """The name under which its transactions are kept, if it has them."""
+        return self._transactional_id
+
+    async def sibling(self, transactional_id: str) -> "AsyncProducer[K, V]":
+        """Another producer with the same settings and another ``transactional_id``."""
+        if self._sibling is None:
+            raise UsageError("only a producer made by bus.producer has siblings")
+        return await self._sibling(transactional_id)
 
     @property
     def is_closed(self) -> bool:

@@ -4,6 +4,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from streamproof._sync.colour import Guard
+from streamproof._sync.progress import Progress
 from streamproof.core.inflight import InFlight
 from streamproof.observer import ConsumerObserver
 from streamproof.records import TopicPartition
@@ -18,14 +19,16 @@ class Assignment:
         observer: ConsumerObserver,
         in_flight: InFlight,
         guard: Guard,
-        store_progress: Callable[[Sequence[TopicPartition]], None],
+        progress: Progress,
         forget_flow: Callable[[Iterable[TopicPartition]], None],
     ) -> None:
         self.observer = observer
         self.generation: int | None = None
+        self.tenures: dict[TopicPartition, int] = {}
+        self._last_tenure = 0
         self._in_flight = in_flight
         self._guard = guard
-        self._store_progress = store_progress
+        self._progress = progress
         self._forget_flow = forget_flow
 
     def on_assign(
@@ -35,14 +38,16 @@ class Assignment:
         positions: Mapping[TopicPartition, int],
     ) -> None:
         """Begin a ledger for each log that is new."""
-        self.generation = generation
+        self.generation = self._progress.generation = generation
+        self._last_tenure += 1
+        self.tenures = {place: self.tenures.get(place, self._last_tenure) for place in partitions}
         with self._guard:
             self._in_flight.open(partitions)
         self.observer.assigned(generation, partitions, positions)
 
     def on_revoke(self, generation: int | None, partitions: Sequence[TopicPartition]) -> None:
         """Store the progress of these logs while they are still held, then forget them."""
-        self._store_progress(partitions)
+        self._progress.store_some(partitions)
         self._forget(partitions)
         self.observer.revoked(generation, partitions)
 
@@ -52,6 +57,8 @@ class Assignment:
         self.observer.lost(generation, partitions)
 
     def _forget(self, partitions: Sequence[TopicPartition]) -> None:
+        for partition in partitions:
+            self.tenures.pop(partition, None)
         with self._guard:
             self._in_flight.drop(partitions)
             self._forget_flow(partitions)

@@ -14,7 +14,7 @@ from streamproof.capabilities import Capabilities
 from streamproof.checks import require_topic_name
 from streamproof.driver import Driver
 from streamproof.errors import Closed, StreamproofError
-from streamproof.observer import ConsumerObserver
+from streamproof.observer import ConsumerObserver, ProducerObserver
 from streamproof.refusals import require_consumer, require_producer
 from streamproof.serialization import Format, decoder, encoder
 from streamproof.settings import Settings, resolve
@@ -73,16 +73,42 @@ class Bus:
         return self._driver.native
 
     def producer(
-        self, *, key: Format = "bytes", value: Format = "bytes", **options: Any
+        self,
+        *,
+        key: Format = "bytes",
+        value: Format = "bytes",
+        observer: ProducerObserver | None = None,
+        timeout_s: float = 30.0,
+        **options: Any,
     ) -> Producer[Any, Any]:
         """A producer. ``key`` and ``value`` name their formats: ``"bytes"``, ``"text"``, ``"json"``
-        or a type; ``options`` are those of :class:`ProducerOptions`."""
+        or a type; ``options`` are those of :class:`ProducerOptions`. With a ``transactional_id`` it
+        takes that over, within ``timeout_s``: an older producer of that id is fenced."""
         self._require_open()
         self._forget_closed()
         chosen = self._settings.producer_options(options)
         require_producer(self.capabilities, chosen)
         write_key, write_value = encoder(key), encoder(value)
-        producer = Producer[Any, Any](self._driver.producer(chosen), write_key, write_value)
+
+        def sibling(transactional_id: str) -> Producer[Any, Any]:
+            return self.producer(
+                key=key,
+                value=value,
+                observer=observer,
+                timeout_s=timeout_s,
+                **{**options, "transactional_id": transactional_id},
+            )
+
+        driver = self._driver.producer(chosen)
+        producer = Producer[Any, Any](
+            driver, write_key, write_value, chosen.transactional_id, observer, sibling
+        )
+        if chosen.transactional_id is not None:
+            try:
+                producer.transactions.initialise(timeout_s)
+            except BaseException:
+                driver.close(timeout_s)
+                raise
         self._open.append(producer)
         return producer
 

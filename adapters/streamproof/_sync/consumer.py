@@ -12,10 +12,11 @@ import msgspec
 
 from streamproof._sync.assignment import Assignment
 from streamproof._sync.colour import Guard, current, now_s, pause_s
+from streamproof._sync.progress import Progress
 from streamproof.capabilities import Capabilities
 from streamproof.checks import as_offsets, as_partitions, require_count, require_record
 from streamproof.core.inflight import InFlight
-from streamproof.driver import ConsumerDriver
+from streamproof.driver import ConsumerDriver, MemberDriver
 from streamproof.errors import (
     Closed,
     NotAssigned,
@@ -26,7 +27,7 @@ from streamproof.errors import (
 )
 from streamproof.observer import ConsumerObserver
 from streamproof.options import ConsumerOptions
-from streamproof.records import Position, RawRecord, Record, TopicPartition, position_of
+from streamproof.records import GroupMembership, Position, RawRecord, Record, TopicPartition, position_of
 from streamproof.refusals import require_group, require_offsets, require_seek
 from streamproof.serialization import Decode
 
@@ -85,13 +86,13 @@ class Consumer(Generic[K, V]):
         self._paused: set[TopicPartition] = set()
         self._throttled: set[TopicPartition] = set()
         self._undecodable: SerializationError | None = None
-        self._next_commit_s = 0.0
         self._look_at_s = 0.0
         self._takes_due_first = False
         self._reader: object = None
         self._is_closed = False
+        self._progress = Progress(driver, options, capabilities, self._in_flight, self._guard, observer)
         self._assignment = Assignment(
-            observer, self._in_flight, self._guard, self._store_progress, self._forget_flow
+            observer, self._in_flight, self._guard, self._progress, self._forget_flow
         )
 
     # -- reading ---------------------------------------------------------------------------
@@ -146,7 +147,7 @@ class Consumer(Generic[K, V]):
                 self._ack_handled(record)
                 last_s = now_s()
             if idle_timeout_s is not None and now_s() - last_s >= idle_timeout_s:
-                self._commit_when_due()
+                self._progress.store_when_due()
                 return
 
     # -- acknowledging ---------------------------------------------------------------------
@@ -200,14 +201,48 @@ class Consumer(Generic[K, V]):
                 require_offsets(self._capabilities, self._options, "commit of offsets")
             return
         if offsets is None:
-            with self._guard:
-                offsets = self._in_flight.progress()
-            self._store(offsets, timeout_s)
+            self._progress.store(self._progress.own(), timeout_s)
             return
         chosen = as_offsets(offsets)
-        self._store(chosen, timeout_s)
+        self._progress.store(chosen, timeout_s)
         with self._guard:
             self._in_flight.overrule(chosen)
+
+    # -- for transactions and for transform, which stand beside this class ----------------------
+
+    @property
+    def options(self) -> ConsumerOptions:
+        """What it was made with."""
+        return self._options
+
+    @property
+    def tenures(self) -> Mapping[TopicPartition, int]:
+        """The logs held, each with a number that is another one whenever the log came anew."""
+        return self._assignment.tenures
+
+    def membership(self) -> GroupMembership:
+        """This member, as a transaction names it."""
+        self._require_open()
+        return cast("MemberDriver", self._driver).membership()
+
+    def take_progress(self, partitions: Sequence[TopicPartition] | None) -> dict[TopicPartition, int]:
+        """Everything handed out counts as handled; what a transaction is to store."""
+        self._require_open()
+        return self._progress.take(self.assignment() if partitions is None else partitions)
+
+    def settle_progress(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """A transaction stored these offsets."""
+        self._progress.settle(offsets)
+
+    def turn_back(self, partitions: Sequence[TopicPartition] | None, timeout_s: float) -> None:
+        """Read on from the stored progress: a transaction did not commit."""
+        if self._is_closed:
+            return
+        chosen = self.assignment() if partitions is None else partitions
+        moved = self._progress.turn_back(chosen, timeout_s)
+        with self._guard:
+            self._discard_fetched(moved)
+            self._release(moved)
 
     # -- place and flow --------------------------------------------------------------------
 
@@ -328,10 +363,8 @@ class Consumer(Generic[K, V]):
             pause_s(_CLOSING_POLL_S)
         failure: StreamproofError | None = None
         try:
-            with self._guard:
-                progress = self._in_flight.progress()
-            if self._options.group is not None and progress:
-                self._store(progress, timeout_s / 2)
+            progress = self._progress.own()
+            self._progress.store(progress, timeout_s / 2)
         except NotAssigned:
             _log.info("progress of %d logs belongs to another member by now", len(progress))
         except StreamproofError as error:
@@ -366,7 +399,7 @@ class Consumer(Generic[K, V]):
 
     def start(self, timeout_s: float) -> None:
         """Begin reading; the bus calls it."""
-        self._next_commit_s = now_s() + (self._options.commit_interval_s or 0.0)
+        self._progress.begin()
         self._driver.start(self._assignment, timeout_s)
 
     def _require_open(self) -> None:
@@ -435,7 +468,7 @@ class Consumer(Generic[K, V]):
             with self._guard:
                 self._fetched.extend(fetched)
             self._look_at_s = now_s() + _LOOK_INTERVAL_S
-            self._commit_when_due()
+            self._progress.store_when_due()
         finally:
             self._reader = None
         self._require_open()
@@ -444,8 +477,9 @@ class Consumer(Generic[K, V]):
         """How long the driver may wait: until a held lane is due, a commit is, or it is time to
         see whether another thread or task closed this consumer."""
         due_s = self._in_flight.next_due_s(self._paused)
-        if self._options.commit_interval_s is not None and self._options.group is not None:
-            due_s = self._next_commit_s if due_s is None else min(due_s, self._next_commit_s)
+        store_s = self._progress.due_s
+        if store_s is not None:
+            due_s = store_s if due_s is None else min(due_s, store_s)
         return _LOOK_INTERVAL_S if due_s is None else min(_LOOK_INTERVAL_S, due_s - now_s())
 
     def _decoded(self, records: Sequence[RawRecord]) -> list[Record[K, V]]:
@@ -529,37 +563,3 @@ class Consumer(Generic[K, V]):
         self._discard_fetched(partitions)
         self._paused.difference_update(partitions)
         self._throttled.difference_update(partitions)
-
-    def _commit_when_due(self) -> None:
-        interval_s = self._options.commit_interval_s
-        if interval_s is None or self._options.group is None or now_s() < self._next_commit_s:
-            return
-        self._next_commit_s = now_s() + interval_s
-        self._store_progress(None)
-
-    def _store_progress(self, partitions: Sequence[TopicPartition] | None) -> None:
-        """Store what was acknowledged; what cannot be stored now is tried again later."""
-        with self._guard:
-            progress = self._in_flight.progress(partitions)
-        if not progress or self._capabilities.acknowledgement == "message" or self._options.group is None:
-            return
-        try:
-            self._store(progress, 5.0)
-        except NotAssigned as error:
-            _log.info("progress of %d logs was not stored: %s", len(progress), error)
-        except StreamproofError as error:
-            _log.warning("progress of %d logs was not stored: %s", len(progress), error)
-
-    def _store(self, offsets: dict[TopicPartition, int], timeout_s: float) -> None:
-        if not offsets or self._capabilities.acknowledgement == "message":
-            return
-        observer = self._assignment.observer
-        observer.commit_begins(self._assignment.generation, offsets)
-        try:
-            self._driver.commit(offsets, timeout_s)
-        except StreamproofError as error:
-            observer.commit_ends(error)
-            raise
-        with self._guard:
-            self._in_flight.mark_committed(offsets)
-        observer.commit_ends(None)

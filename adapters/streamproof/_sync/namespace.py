@@ -8,7 +8,7 @@ pays for it.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -19,12 +19,15 @@ from streamproof.driver import (
     AssignmentListener,
     ConsumerDriver,
     Driver,
+    MemberDriver,
     ProducerDriver,
+    TransactionalProducerDriver,
 )
 from streamproof.namespaced_deliveries import NamespacedDeliveries, NamespacedDelivery
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.records import (
     GroupDescription,
+    GroupMembership,
     Headers,
     Position,
     RawOutgoing,
@@ -81,7 +84,11 @@ class NamespacedDriver:
         return self._driver.native
 
     def producer(self, options: ProducerOptions) -> ProducerDriver:
-        return _Producer(self._driver.producer(options), self._prefix)
+        if options.transactional_id is None:
+            return _Producer(self._driver.producer(options), self._prefix)
+        named = replace(options, transactional_id=self._prefix.on(options.transactional_id))
+        driver = cast("TransactionalProducerDriver", self._driver.producer(named))
+        return _TransactionalProducer(driver, self._prefix)
 
     def consumer(self, options: ConsumerOptions) -> ConsumerDriver:
         prefix = self._prefix
@@ -126,6 +133,22 @@ class _Producer:
         return NamespacedDeliveries(deliveries, self._prefix.off_receipt)
 
 
+class _TransactionalProducer(_Producer):
+    def __init__(self, driver: TransactionalProducerDriver, prefix: _Prefix) -> None:
+        super().__init__(driver, prefix)
+        self._transactions = driver
+        self.init_transactions = driver.init_transactions
+        self.begin_transaction = driver.begin_transaction
+        self.commit_transaction = driver.commit_transaction
+        self.abort_transaction = driver.abort_transaction
+
+    def commit_offsets(
+        self, offsets: Mapping[TopicPartition, int], member: GroupMembership, timeout_s: float
+    ) -> None:
+        theirs = member._replace(group=self._prefix.on(member.group))
+        self._transactions.commit_offsets(self._prefix.on_keys(offsets), theirs, timeout_s)
+
+
 class _Listener:
     def __init__(self, listener: AssignmentListener, prefix: _Prefix) -> None:
         self._listener = listener
@@ -154,6 +177,10 @@ class _Consumer:
         self.close = driver.close
         if hasattr(driver, "crash"):
             self.crash = driver.crash
+
+    def membership(self) -> GroupMembership:
+        member = cast("MemberDriver", self._driver).membership()
+        return member._replace(group=self._prefix.off(member.group))
 
     def start(self, listener: AssignmentListener, timeout_s: float) -> None:
         self._driver.start(_Listener(listener, self._prefix), timeout_s)

@@ -58,7 +58,18 @@ class _Ledger:
     """One log's part: see the module's docstring. A lane is held as long as a record waits in it;
     while one is, nothing is whole."""
 
-    __slots__ = ("attempts", "delivered", "held", "lanes", "next_offset", "open", "order", "unseen", "whole")
+    __slots__ = (
+        "attempts",
+        "delivered",
+        "first_offset",
+        "held",
+        "lanes",
+        "next_offset",
+        "open",
+        "order",
+        "unseen",
+        "whole",
+    )
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -70,6 +81,7 @@ class _Ledger:
         self.lanes: dict[Hashable, object] = {}  # of each record that waits
         self.unseen: set[Hashable] = set()  # those of them that were never handed out
         self.next_offset: int | None = None
+        self.first_offset: int | None = None  # of what was delivered since it began, or was settled
 
     def lane(self, record: RawRecord) -> object:
         return record.key if self.order == "key" else _WHOLE_LOG
@@ -86,6 +98,8 @@ class _Ledger:
 
     def deliver(self, records: Sequence[RawRecord]) -> Sequence[RawRecord]:
         self.whole.append(records)
+        if self.first_offset is None:
+            self.first_offset = records[0].offset
         if not self.held:
             return records
         self.spread()
@@ -116,6 +130,26 @@ class _Ledger:
             self._forget(_identities(taken))
         self._advance()
         return taken
+
+    def acknowledge_out(self) -> None:
+        """Acknowledge everything that is in the application's hands."""
+        if not self.lanes and not self.attempts:
+            last = self.whole[-1] if self.whole else self.delivered
+            if last:
+                self._reach(last[-1])
+            self.whole.clear()
+            self.delivered.clear()
+            self.open.clear()
+            return
+        self.spread()
+        done = [identity for identity in self.open if identity not in self.lanes]
+        self.open.difference_update(done)
+        self._forget(done)
+        self._advance()
+
+    def settle(self) -> None:
+        """Everything acknowledged is stored: what comes after it is the first from now on."""
+        self.first_offset = self.next_offset if len(self) else None
 
     def _forget(self, identities: Iterable[Hashable]) -> None:
         """These are done: they wait no longer, and their attempts need not be known."""
@@ -275,6 +309,13 @@ class InFlight:
             raise _not_held(missing)
         return taken
 
+    def acknowledge_out(self, partitions: Iterable[TopicPartition]) -> None:
+        """Mark everything as done that was handed out of these logs and not given back."""
+        for partition in partitions:
+            ledger = self._ledgers.get(partition)
+            if ledger is not None:
+                ledger.acknowledge_out()
+
     def give_back(self, record: Record[Any, Any], due_s: float) -> None:
         """Hold the record's lane until ``due_s``, then deliver it and what follows in the lane again."""
         partition = TopicPartition(record.topic, record.partition)
@@ -343,6 +384,29 @@ class InFlight:
         for partition, offset in offsets.items():
             if partition in self._ledgers:
                 self._committed[partition] = offset
+
+    def settle(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """A transaction stored these offsets."""
+        self.mark_committed(offsets)
+        for partition in offsets:
+            if partition in self._ledgers:
+                self._ledgers[partition].settle()
+
+    def first_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """In the logs of which anything was handed out since they were assigned, moved or last
+        settled: the offset of the first such record."""
+        ledgers = {partition: self._ledgers.get(partition) for partition in partitions}
+        return {
+            partition: ledger.first_offset
+            for partition, ledger in ledgers.items()
+            if ledger is not None and ledger.first_offset is not None
+        }
+
+    def restart(self, partitions: Iterable[TopicPartition]) -> None:
+        """Forget what is in flight in these logs, and that anything of it was acknowledged."""
+        for partition in partitions:
+            if partition in self._ledgers:
+                self._ledgers[partition] = _Ledger(self._order)
 
     def overrule(self, offsets: Mapping[TopicPartition, int]) -> None:
         """The application chose these offsets itself, perhaps to go back: until it acknowledges

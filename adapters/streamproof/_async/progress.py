@@ -1,0 +1,126 @@
+"""A consumer's progress on its way to where it is stored: by the group, or in transactions."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+from streamproof._async.colour import Guard, now_s
+from streamproof.capabilities import Capabilities
+from streamproof.core.inflight import InFlight
+from streamproof.driver import AsyncConsumerDriver
+from streamproof.errors import NotAssigned, StreamproofError
+from streamproof.observer import ConsumerObserver
+from streamproof.options import ConsumerOptions
+from streamproof.records import TopicPartition
+
+_log = logging.getLogger("streamproof.consumer")
+
+_STORE_S = 5.0
+"""The longest that storing in between may hold up a poll."""
+
+
+class AsyncProgress:
+    """Stores what was acknowledged. From its first transaction on, transactions alone do that."""
+
+    def __init__(
+        self,
+        driver: AsyncConsumerDriver,
+        options: ConsumerOptions,
+        capabilities: Capabilities,
+        in_flight: InFlight,
+        guard: Guard,
+        observer: ConsumerObserver,
+    ) -> None:
+        self.is_transactional = False
+        self.generation: int | None = None
+        self._driver = driver
+        self._interval_s = options.commit_interval_s if options.group is not None else None
+        self._keeps_offsets = options.group is not None and capabilities.acknowledgement == "offset"
+        self._in_flight = in_flight
+        self._guard = guard
+        self._observer = observer
+        self._next_commit_s = 0.0
+
+    def begin(self) -> None:
+        """The time to the first storing runs."""
+        self._next_commit_s = now_s() + (self._interval_s or 0.0)
+
+    @property
+    def due_s(self) -> float | None:
+        """When it is to be stored next, if it is by itself."""
+        return None if self._interval_s is None or self.is_transactional else self._next_commit_s
+
+    async def store_when_due(self) -> None:
+        """Store it, if the time has come."""
+        if self._interval_s is None or self.is_transactional or now_s() < self._next_commit_s:
+            return
+        self._next_commit_s = now_s() + self._interval_s
+        await self.store_some(None)
+
+    async def store_some(self, partitions: Sequence[TopicPartition] | None) -> None:
+        """Store what was acknowledged; what cannot be stored now is tried again later."""
+        progress = self.own(partitions)
+        if not progress:
+            return
+        try:
+            await self.store(progress, _STORE_S)
+        except NotAssigned as error:
+            _log.info("progress of %d logs was not stored: %s", len(progress), error)
+        except StreamproofError as error:
+            _log.warning("progress of %d logs was not stored: %s", len(progress), error)
+
+    def own(self, partitions: Iterable[TopicPartition] | None = None) -> dict[TopicPartition, int]:
+        """What the group is to store and has not; nothing where transactions do it."""
+        if not self._keeps_offsets or self.is_transactional:
+            return {}
+        with self._guard:
+            return self._in_flight.progress(partitions)
+
+    async def store(self, offsets: Mapping[TopicPartition, int], timeout_s: float) -> None:
+        """Store these, and tell the observer."""
+        if not offsets or not self._keeps_offsets:
+            return
+        self._observer.commit_begins(self.generation, offsets)
+        try:
+            await self._driver.commit(offsets, timeout_s)
+        except StreamproofError as error:
+            self._observer.commit_ends(error)
+            raise
+        with self._guard:
+            self._in_flight.mark_committed(offsets)
+        self._observer.commit_ends(None)
+
+    # -- in transactions ---------------------------------------------------------------------
+
+    def take(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """For a transaction: everything handed out of these logs counts as handled, and this is
+        what it is to store."""
+        self.is_transactional = True
+        with self._guard:
+            self._in_flight.acknowledge_out(partitions)
+            return self._in_flight.progress(partitions)
+
+    def settle(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """The transaction stored them."""
+        with self._guard:
+            self._in_flight.settle(offsets)
+
+    async def turn_back(
+        self, partitions: Sequence[TopicPartition], timeout_s: float
+    ) -> Sequence[TopicPartition]:
+        """The transaction did not (certainly) commit: read on from what is stored. Returns the logs
+        that moved; what was fetched of them is void."""
+        self.is_transactional = True
+        held = set(self._driver.assignment())
+        with self._guard:
+            firsts = self._in_flight.first_offsets([place for place in partitions if place in held])
+        if not firsts:
+            return ()
+        deadline = now_s() + timeout_s
+        stored = await self._driver.committed(tuple(firsts), timeout_s)
+        for partition, first in firsts.items():
+            # Further than the first, if the transaction did commit after all.
+            place = max(first, stored.get(partition) or 0)
+            await self._driver.seek((partition,), place, max(0.1, deadline - now_s()))
+        with self._guard:
+            self._in_flight.restart(firsts)
+        return tuple(firsts)
