@@ -37,6 +37,7 @@ RULES = [
     (r"\b__anext__\b", "__next__"),
     (r"\bStopAsyncIteration\b", "StopIteration"),
     (r"\baconnect\b", "connect"),
+    (r"\batransform\b", "transform"),
     (r"\bone task at a time\b", "one thread at a time"),
     (r"``_sync`` is generated from this package\.", ""),
     (r"that coroutines hold", "that threads hold"),

@@ -9,11 +9,13 @@ from streamproof._async.bus import AsyncBus, aconnect
 from streamproof._async.consumer import AsyncConsumer
 from streamproof._async.producer import AsyncProducer
 from streamproof._async.transaction import AsyncTransaction
+from streamproof._async.transform import AsyncTransform, atransform
 from streamproof._sync.admin import Admin
 from streamproof._sync.bus import Bus, connect
 from streamproof._sync.consumer import Consumer
 from streamproof._sync.producer import Producer
 from streamproof._sync.transaction import Transaction
+from streamproof._sync.transform import Transform, transform
 from streamproof.capabilities import Capabilities
 from streamproof.deliveries import AsyncDeliveries, AsyncDelivery, Deliveries, Delivery, Outcome
 from streamproof.errors import (
@@ -63,6 +65,7 @@ __all__ = [
     "AsyncDelivery",
     "AsyncProducer",
     "AsyncTransaction",
+    "AsyncTransform",
     "AtTime",
     "BackendError",
     "BufferFull",
@@ -100,10 +103,13 @@ __all__ = [
     "Transaction",
     "TransactionAborted",
     "TransactionUnknown",
+    "Transform",
     "UnknownTopic",
     "Unreachable",
     "Unsupported",
     "UsageError",
     "aconnect",
+    "atransform",
     "connect",
+    "transform",
 ]

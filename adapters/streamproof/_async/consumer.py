@@ -217,6 +217,11 @@ class AsyncConsumer(Generic[K, V]):
         return self._options
 
     @property
+    def capabilities(self) -> Capabilities:
+        """What its backend says it can do."""
+        return self._capabilities
+
+    @property
     def tenures(self) -> Mapping[TopicPartition, int]:
         """The logs held, each with a number that is another one whenever the log came anew."""
         return self._assignment.tenures
@@ -235,12 +240,14 @@ class AsyncConsumer(Generic[K, V]):
         """A transaction stored these offsets."""
         self._progress.settle(offsets)
 
-    async def turn_back(self, partitions: Sequence[TopicPartition] | None, timeout_s: float) -> None:
-        """Read on from the stored progress: a transaction did not commit."""
+    async def turn_back(
+        self, partitions: Sequence[TopicPartition] | None, timeout_s: float, *, is_taken_over: bool = False
+    ) -> None:
+        """Read on from the stored progress: a transaction did not commit, or logs were taken over."""
         if self._is_closed:
             return
         chosen = self.assignment() if partitions is None else partitions
-        moved = await self._progress.turn_back(chosen, timeout_s)
+        moved = await self._progress.turn_back(chosen, timeout_s, is_taken_over=is_taken_over)
         with self._guard:
             self._discard_fetched(moved)
             self._release(moved)

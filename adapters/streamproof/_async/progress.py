@@ -105,22 +105,27 @@ class AsyncProgress:
             self._in_flight.settle(offsets)
 
     async def turn_back(
-        self, partitions: Sequence[TopicPartition], timeout_s: float
+        self, partitions: Sequence[TopicPartition], timeout_s: float, *, is_taken_over: bool = False
     ) -> Sequence[TopicPartition]:
-        """The transaction did not (certainly) commit: read on from what is stored. Returns the logs
-        that moved; what was fetched of them is void."""
+        """Read on from what is stored now, further on if a transaction did commit after all. That is
+        for logs of which something was handed out since it was last settled, or, when they were
+        ``taken_over``, for all: what is stored may have changed since their position was read.
+        Returns the logs that moved; what was fetched of them is void."""
         self.is_transactional = True
         held = set(self._driver.assignment())
+        chosen = tuple(place for place in partitions if place in held)
         with self._guard:
-            firsts = self._in_flight.first_offsets([place for place in partitions if place in held])
-        if not firsts:
+            firsts = self._in_flight.first_offsets(chosen)
+        if not is_taken_over:
+            chosen = tuple(firsts)
+        if not chosen:
             return ()
         deadline = now_s() + timeout_s
-        stored = await self._driver.committed(tuple(firsts), timeout_s)
-        for partition, first in firsts.items():
-            # Further than the first, if the transaction did commit after all.
-            place = max(first, stored.get(partition) or 0)
-            await self._driver.seek((partition,), place, max(0.1, deadline - now_s()))
+        stored = await self._driver.committed(chosen, timeout_s)
+        places = {place: max(firsts.get(place, -1), stored.get(place) or -1) for place in chosen}
+        moved = [place for place, offset in places.items() if offset >= 0]
+        for place in moved:
+            await self._driver.seek((place,), places[place], max(0.1, deadline - now_s()))
         with self._guard:
-            self._in_flight.restart(firsts)
-        return tuple(firsts)
+            self._in_flight.restart(moved)
+        return moved

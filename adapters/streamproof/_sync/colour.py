@@ -2,7 +2,10 @@
 
 import threading
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
+from typing import Any
 
 from streamproof.driver import Driver
 from streamproof.registry import opener
@@ -47,3 +50,11 @@ class Guard:
 def open_driver(address: Address, timeout_s: float) -> Driver:
     """Connect to the backend that the address names."""
     return opener(address.scheme)(address, timeout_s)
+
+
+def apply_each(fn: Callable[[Any], Any], records: Sequence[Any], workers: int) -> list[Any]:
+    """What ``fn`` gives for each record, in their order; on ``workers`` threads."""
+    if workers == 1:
+        return [fn(record) for record in records]
+    with ThreadPoolExecutor(workers, thread_name_prefix="streamproof-transform") as pool:
+        return list(pool.map(fn, records))

@@ -216,6 +216,11 @@ class Consumer(Generic[K, V]):
         return self._options
 
     @property
+    def capabilities(self) -> Capabilities:
+        """What its backend says it can do."""
+        return self._capabilities
+
+    @property
     def tenures(self) -> Mapping[TopicPartition, int]:
         """The logs held, each with a number that is another one whenever the log came anew."""
         return self._assignment.tenures
@@ -234,12 +239,14 @@ class Consumer(Generic[K, V]):
         """A transaction stored these offsets."""
         self._progress.settle(offsets)
 
-    def turn_back(self, partitions: Sequence[TopicPartition] | None, timeout_s: float) -> None:
-        """Read on from the stored progress: a transaction did not commit."""
+    def turn_back(
+        self, partitions: Sequence[TopicPartition] | None, timeout_s: float, *, is_taken_over: bool = False
+    ) -> None:
+        """Read on from the stored progress: a transaction did not commit, or logs were taken over."""
         if self._is_closed:
             return
         chosen = self.assignment() if partitions is None else partitions
-        moved = self._progress.turn_back(chosen, timeout_s)
+        moved = self._progress.turn_back(chosen, timeout_s, is_taken_over=is_taken_over)
         with self._guard:
             self._discard_fetched(moved)
             self._release(moved)
