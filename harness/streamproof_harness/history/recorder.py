@@ -31,51 +31,29 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from streamproof.errors import Closed
+from streamproof_harness.history.lines import (
+    BeginInvoked,
+    Call,
+    CommitInvoked,
+    EndInvoked,
+    Failed,
+    InitInvoked,
+    InitOk,
+    PlaceField,
+    PollInvoked,
+    PollOk,
+    RecordField,
+    SeekInvoked,
+    SendInvoked,
+    SendOk,
+)
+
+__all__ = ["BATCH", "Call", "EventRecorder", "PipeRecorder", "Recorder", "key_field"]
 
 BATCH: Final = 512
 """Events that are held back before they are encoded and written; about 0.2 ms of work."""
 
-RecordField = Sequence[Any]
-"""One polled record: ``(topic, partition, offset, id)`` and optionally a dict as fifth element."""
-
 _encoder: Final = msgspec.json.Encoder()
-
-
-class Call(msgspec.Struct, gc=False):
-    """A recorded invocation: hand it to `ok`, `fail` or `info` when the operation has ended."""
-
-    index: int
-    time: int
-    process: str
-    type: str
-    op: str
-    call: int
-
-
-class _SendInvoked(Call, gc=False):
-    topic: str
-    id: str
-    key: str | dict[str, str] | None
-    seq: int
-    crc: int | None
-    partition: int | UnsetType = UNSET
-    due: int | UnsetType = UNSET
-    txn: str | UnsetType = UNSET
-    amount: int | UnsetType = UNSET
-
-
-class _PollInvoked(Call, gc=False):
-    group: str | UnsetType = UNSET
-    txn: str | UnsetType = UNSET
-
-
-class _SendOk(Call, gc=False):
-    partition: int
-    offset: int | None
-
-
-class _PollOk(Call, gc=False):
-    records: Sequence[RecordField]
 
 
 def key_field(key: bytes | str | None) -> str | dict[str, str] | None:
@@ -109,7 +87,7 @@ class EventRecorder:
         self._last = 0
         self._closed = False
 
-    # -- the fast path: sends and polls ------------------------------------------------------
+    # -- the fast path: sends and polls ---------------------------------------------------------------------
 
     def invoke_send(
         self,
@@ -123,22 +101,24 @@ class EventRecorder:
         due: int | UnsetType = UNSET,
         txn: str | UnsetType = UNSET,
         amount: int | UnsetType = UNSET,
+        from_ids: Sequence[str] | UnsetType = UNSET,
     ) -> Call:
         """Record that a send starts. `partition` only if the caller chose it; `due` in ns.
 
-        For the fields that are missing here (``from``, ``expires`` …) use `invoke`.
+        `txn`: the transaction it is part of; `from_ids`: the ids that it derives from (``from``).
+        For the fields that are missing here (``expires`` …) use `invoke`.
         """
         with self._lock:
             index, now = self._stamp()
-            number = self._calls
-            self._calls = number + 1
-            event = _SendInvoked(
+            call = self._calls
+            self._calls = call + 1
+            event = SendInvoked(
                 index,
                 now,
                 process,
                 "invoke",
                 "send",
-                number,
+                call,
                 topic,
                 id,
                 key,
@@ -148,6 +128,7 @@ class EventRecorder:
                 due,
                 txn,
                 amount,
+                from_ids,
             )
             self._held.append(event)
             if len(self._held) >= self._batch:
@@ -158,17 +139,23 @@ class EventRecorder:
         """Record that a send was acknowledged; `offset` is None where the system tells none."""
         with self._lock:
             index, now = self._stamp()
-            self._held.append(_SendOk(index, now, call.process, "ok", "send", call.call, partition, offset))
+            self._held.append(SendOk(index, now, call.process, "ok", "send", call.call, partition, offset))
             if len(self._held) >= self._batch:
                 self._flush()
 
-    def invoke_poll(self, process: str, group: str | UnsetType = UNSET, txn: str | UnsetType = UNSET) -> Call:
-        """Record that a poll starts."""
+    def invoke_poll(
+        self,
+        process: str,
+        group: str | UnsetType = UNSET,
+        txn: str | UnsetType = UNSET,
+        isolation: str | UnsetType = UNSET,
+    ) -> Call:
+        """Record that a poll starts. `isolation` only if it is not ``read_committed``."""
         with self._lock:
             index, now = self._stamp()
-            number = self._calls
-            self._calls = number + 1
-            event = _PollInvoked(index, now, process, "invoke", "poll", number, group, txn)
+            call = self._calls
+            self._calls = call + 1
+            event = PollInvoked(index, now, process, "invoke", "poll", call, group, txn, isolation)
             self._held.append(event)
             if len(self._held) >= self._batch:
                 self._flush()
@@ -178,33 +165,103 @@ class EventRecorder:
         """Record what a poll returned, in its order; an empty list if nothing came."""
         with self._lock:
             index, now = self._stamp()
-            self._held.append(_PollOk(index, now, call.process, "ok", "poll", call.call, records))
+            self._held.append(PollOk(index, now, call.process, "ok", "poll", call.call, records))
             if len(self._held) >= self._batch:
                 self._flush()
+
+    # -- transactions ------------------------------------------------------------------------
+
+    def invoke_init(self, process: str, transactional_id: str) -> Call:
+        """Record that a transactional producer initialises: whoever did so before is fenced."""
+        with self._lock:
+            index, now, call = self._stamp_call()
+            event = InitInvoked(index, now, process, "invoke", "init", call, transactional_id)
+            self._take(event)
+        return event
+
+    def ok_init(self, call: Call, epoch: int | UnsetType = UNSET) -> None:
+        """Record that the producer has initialised; `epoch` where the client tells it."""
+        with self._lock:
+            index, now = self._stamp()
+            self._take(InitOk(index, now, call.process, "ok", "init", call.call, epoch))
+
+    def invoke_begin(
+        self, process: str, txn: str, transactional_id: str, consumers: Sequence[str] | UnsetType = UNSET
+    ) -> Call:
+        """Record that a transaction begins. `txn` is a name that no other transaction of the run has.
+
+        `consumers`: the processes whose polls since their last commit or rewind it covers.
+        """
+        with self._lock:
+            index, now, call = self._stamp_call()
+            event = BeginInvoked(
+                index, now, process, "invoke", "begin", call, txn, transactional_id, consumers
+            )
+            self._take(event)
+        return event
+
+    def invoke_end(self, process: str, txn: str, transactional_id: str, commit: bool) -> Call:
+        """Record that a transaction is committed (`commit` True) or aborted."""
+        with self._lock:
+            index, now, call = self._stamp_call()
+            event = EndInvoked(index, now, process, "invoke", "end", call, txn, transactional_id, commit)
+            self._take(event)
+        return event
+
+    def invoke_commit(
+        self,
+        process: str,
+        group: str,
+        offsets: Sequence[PlaceField],
+        generation: int | str | UnsetType = UNSET,
+        txn: str | UnsetType = UNSET,
+    ) -> Call:
+        """Record that a group's progress is stored, by itself or, with `txn`, with a transaction.
+
+        `offsets` holds the next offset to read of each log.
+        """
+        with self._lock:
+            index, now, call = self._stamp_call()
+            event = CommitInvoked(
+                index, now, process, "invoke", "commit", call, group, offsets, generation, txn
+            )
+            self._take(event)
+        return event
+
+    def invoke_seek(self, process: str, offsets: Sequence[PlaceField]) -> Call:
+        """Record that a reader moves to the given offsets."""
+        with self._lock:
+            index, now, call = self._stamp_call()
+            event = SeekInvoked(index, now, process, "invoke", "seek", call, offsets)
+            self._take(event)
+        return event
 
     # -- every operation -----------------------------------------------------------------------
 
     def invoke(self, process: str, op: str, /, **fields: Any) -> Call:
         """Record that an operation starts. A trailing underscore is cut (``from_`` → ``from``)."""
         with self._lock:
-            index, now = self._stamp()
-            number = self._calls
-            self._calls = number + 1
+            index, now, number = self._stamp_call()
             call = Call(index, now, process, "invoke", op, number)
             self._hold(index, now, process, "invoke", op, {"call": number, **fields})
         return call
 
     def ok(self, call: Call, /, **fields: Any) -> None:
         """Record that the operation happened."""
-        self._complete(call, "ok", fields)
+        with self._lock:
+            index, now = self._stamp()
+            if fields:
+                self._hold(index, now, call.process, "ok", call.op, {"call": call.call, **fields})
+            else:
+                self._take(Call(index, now, call.process, "ok", call.op, call.call))
 
     def fail(self, call: Call, error: BaseException | str, /, **fields: Any) -> None:
         """Record that the operation certainly did not happen. `error`: the exception or its class name."""
-        self._complete(call, "fail", {"error": _class_name(error), **fields})
+        self._complete(call, "fail", error, fields)
 
     def info(self, call: Call, error: BaseException | str, /, **fields: Any) -> None:
         """Record that nobody knows whether the operation happened."""
-        self._complete(call, "info", {"error": _class_name(error), **fields})
+        self._complete(call, "info", error, fields)
 
     def note(self, process: str, op: str, /, **fields: Any) -> None:
         """Record something without duration: assign, revoke, fault, drained …"""
@@ -229,10 +286,21 @@ class EventRecorder:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _complete(self, call: Call, type: str, fields: Mapping[str, Any]) -> None:
+    def _complete(self, call: Call, type: str, error: BaseException | str, fields: Mapping[str, Any]) -> None:
+        name = error if isinstance(error, str) else error.__class__.__name__
         with self._lock:
             index, now = self._stamp()
-            self._hold(index, now, call.process, type, call.op, {"call": call.call, **fields})
+            if fields:
+                named = {"call": call.call, "error": name, **fields}
+                self._hold(index, now, call.process, type, call.op, named)
+            else:
+                self._take(Failed(index, now, call.process, type, call.op, call.call, name))
+
+    def _stamp_call(self) -> tuple[int, int, int]:
+        index, now = self._stamp()
+        number = self._calls
+        self._calls = number + 1
+        return index, now, number
 
     def _stamp(self) -> tuple[int, int]:
         if self._closed:
@@ -244,6 +312,11 @@ class EventRecorder:
             now = self._last
         self._last = now
         return index, now
+
+    def _take(self, event: Any) -> None:
+        self._held.append(event)
+        if len(self._held) >= self._batch:
+            self._flush()
 
     def _hold(
         self, index: int, now: int, process: str, type: str, op: str, fields: Mapping[str, Any]
@@ -257,9 +330,7 @@ class EventRecorder:
         }
         for name, value in fields.items():
             event[name.rstrip("_")] = value
-        self._held.append(event)
-        if len(self._held) >= self._batch:
-            self._flush()
+        self._take(event)
 
     def _flush(self) -> None:
         if self._held:
@@ -402,10 +473,6 @@ class PipeRecorder(EventRecorder):
         view = memoryview(lines)
         while view:
             view = view[os.write(self._descriptor, view) :]
-
-
-def _class_name(error: BaseException | str) -> str:
-    return error if isinstance(error, str) else type(error).__name__
 
 
 def _open_for_writing(path: Path) -> IO[bytes] | gzip.GzipFile:

@@ -73,6 +73,64 @@ def test_a_send_and_a_poll_read_back_as_they_were_recorded():
     ]
 
 
+def test_a_transaction_reads_back_as_it_was_recorded():
+    recorder = Recorder(HEADER)
+    init = recorder.invoke_init("w1", "w")
+    recorder.ok_init(init, epoch=3)
+    recorder.ok_init(recorder.invoke_init("w1", "w"))
+    begin = recorder.invoke_begin("w1", "w-1", "w", consumers=["w1"])
+    recorder.ok(begin)
+    poll = recorder.invoke_poll("w1", "g", txn="w-1", isolation="read_uncommitted")
+    recorder.ok_poll(poll, [])
+    send = recorder.invoke_send("w1", "out", "o1", None, 0, None, txn="w-1", from_ids=["i1", "i2"])
+    recorder.fail(send, ValueError("no"))
+    commit = recorder.invoke_commit("w1", "g", [("in", 0, 3)], generation=2, txn="w-1")
+    recorder.ok(commit)
+    end = recorder.invoke_end("w1", "w-1", "w", commit=False)
+    recorder.info(end, "TimedOut", partition=1)
+    recorder.ok(recorder.invoke_seek("w1", [("in", 0, 0)]))
+    transaction = {"txn": "w-1", "transactional_id": "w"}
+    told = [
+        ("init", {"transactional_id": "w"}),
+        ("init", {"epoch": 3}),
+        ("init", {"transactional_id": "w"}),
+        ("init", {}),
+        ("begin", {**transaction, "consumers": ["w1"]}),
+        ("begin", {}),
+        ("poll", {"group": "g", "txn": "w-1", "isolation": "read_uncommitted"}),
+        ("poll", {"records": []}),
+        (
+            "send",
+            {
+                "topic": "out",
+                "id": "o1",
+                "key": None,
+                "seq": 0,
+                "crc": None,
+                "txn": "w-1",
+                "from": ["i1", "i2"],
+            },
+        ),
+        ("send", {"error": "ValueError"}),
+        ("commit", {"group": "g", "offsets": [["in", 0, 3]], "generation": 2, "txn": "w-1"}),
+        ("commit", {}),
+        ("end", {**transaction, "commit": False}),
+        ("end", {"error": "TimedOut", "partition": 1}),
+        ("seek", {"offsets": [["in", 0, 0]]}),
+        ("seek", {}),
+    ]
+    every = ("index", "time", "process", "type", "call", "op")
+    recorded = events(recorder)
+    assert [
+        (event["op"], {name: value for name, value in event.items() if name not in every})
+        for event in recorded
+    ] == told
+    assert {event["process"] for event in recorded} == {"w1"}
+    calls = [(event["type"], event["call"]) for event in recorded]
+    assert [kind for kind, _ in calls][1::2] == ["ok", "ok", "ok", "ok", "fail", "ok", "info", "ok"]
+    assert [call for _, call in calls] == [call for number in range(8) for call in (number, number)]
+
+
 def test_every_other_operation_goes_through_the_general_methods():
     recorder = Recorder(HEADER)
     recorder.note("c1", "open", role="consumer", group="g")
