@@ -7,6 +7,8 @@ from streamproof.errors import UsageError
 from streamproof.records import Headers, Outgoing, RawOutgoing, Record, TopicPartition
 from streamproof.serialization import Encode
 
+HeadersLike = Mapping[str, str | bytes | None] | Sequence[tuple[str, str | bytes | None]]
+
 _TOPIC_LIMIT = 249
 TOPIC_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamproof.errors import StreamproofError
-from streamproof.records import GroupMembership, RawRecord, TopicPartition
+from streamproof.records import GroupMembership, Outgoing, RawRecord, TopicPartition
 
 
 class ConsumerObserver:
@@ -43,7 +43,8 @@ class ConsumerObserver:
 
 
 class ProducerObserver:
-    """Does nothing; the base for one's own. What happens to single records, deliveries tell."""
+    """Does nothing; the base for one's own. It is told of transactions only: what becomes of single
+    records, deliveries tell."""
 
     def init_begins(self, transactional_id: str) -> None:
         """The producer is about to take the id over."""
@@ -53,6 +54,12 @@ class ProducerObserver:
 
     def transaction_begins(self, consumers: Sequence[Any]) -> None:
         """A transaction is open. These consumers were named at its beginning."""
+
+    def sends_begin(self, topic: str, records: Sequence[Outgoing[Any, Any]]) -> None:
+        """These are about to be sent in the open transaction, as the application gave them."""
+
+    def sends_taken(self, deliveries: Sequence[Any]) -> None:
+        """They are under way: one delivery each, in order. Not called if the send raised."""
 
     def offsets_begin(self, member: GroupMembership, offsets: Mapping[TopicPartition, int]) -> None:
         """These next offsets are about to be stored with the open transaction."""

@@ -1,5 +1,7 @@
 """What a backend cannot do, refused in one place with what, why, and what to use instead."""
 
+from typing import Any
+
 from streamproof.capabilities import Capabilities
 from streamproof.errors import Unsupported, UsageError
 from streamproof.options import ConsumerOptions, ProducerOptions
@@ -61,3 +63,11 @@ def require_topic(capabilities: Capabilities, topic: TopicSpec) -> None:
     wants_retention = topic.retention_ms is not None or topic.retention_bytes is not None
     if wants_retention and not capabilities.can_retain:
         raise Unsupported("this backend cannot limit what a topic keeps: leave retention out")
+
+
+def vanish(driver: Any) -> None:
+    """End a driver's producer or consumer as a crash would; only what lives in this process can."""
+    crash = getattr(driver, "crash", None)
+    if crash is None:
+        raise Unsupported("this backend's client cannot vanish alone: run it in a process and kill that")
+    crash()

@@ -157,7 +157,7 @@ def test_a_crash_goes_through(inside: Bus) -> None:
     inside.admin().create_topic("topic")
     consumer = inside.consumer("topic", group="group")
     consumer.wait_assigned()
-    consumer.abandon()
+    consumer.vanish()
     assert consumer.is_closed
 
 

@@ -22,12 +22,11 @@ from streamproof.errors import (
     SerializationError,
     StreamproofError,
     TimedOut,
-    Unsupported,
 )
 from streamproof.observer import ConsumerObserver
 from streamproof.options import ConsumerOptions
 from streamproof.records import GroupMembership, Position, RawRecord, Record, TopicPartition, position_of
-from streamproof.refusals import require_group, require_offsets, require_seek
+from streamproof.refusals import require_group, require_offsets, require_seek, vanish
 from streamproof.serialization import Decode
 
 _log = logging.getLogger("streamproof.consumer")
@@ -382,15 +381,12 @@ class AsyncConsumer(Generic[K, V]):
         if failure is not None:
             raise failure
 
-    async def abandon(self) -> None:
+    def vanish(self) -> None:
         """Let go without a word, as a crash of the process would: nothing is stored, the group is
         not left and notices later. For tests, on backends that live in this process; elsewhere
         (:class:`Unsupported`) a crash is a process that is killed."""
         self._is_closed = True
-        vanish = getattr(self._driver, "crash", None)
-        if vanish is None:
-            raise Unsupported("this backend's client cannot vanish alone: run it in a process and kill that")
-        vanish()
+        vanish(self._driver)
 
     async def __aenter__(self) -> Self:
         return self

@@ -112,6 +112,8 @@ class _Producer:
         self._prefix = prefix
         self.flush = driver.flush
         self.close = driver.close
+        if hasattr(driver, "crash"):
+            self.crash = driver.crash
 
     async def send(
         self,

@@ -1,6 +1,6 @@
 """The producer that applications hold."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast, final
 
@@ -8,6 +8,7 @@ from streamproof._async.consumer import AsyncConsumer
 from streamproof._async.transaction import AsyncTransaction
 from streamproof._async.transactions import AsyncTransactions
 from streamproof.checks import (
+    HeadersLike,
     as_bytes,
     as_headers,
     as_outgoing,
@@ -20,12 +21,11 @@ from streamproof.driver import AsyncProducerDriver, AsyncTransactionalProducerDr
 from streamproof.errors import Closed, UsageError
 from streamproof.observer import ProducerObserver
 from streamproof.records import Outgoing, TopicPartition
+from streamproof.refusals import vanish
 from streamproof.serialization import Encode
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-HeadersLike = Mapping[str, str | bytes | None] | Sequence[tuple[str, str | bytes | None]]
 
 
 @final
@@ -180,6 +180,12 @@ class AsyncProducer(Generic[K, V]):
         if not self._is_closed:
             self._is_closed = True
             await self._driver.close(timeout_s)
+
+    def vanish(self) -> None:
+        """Let go without a word, as a crash of the process would: nothing is flushed, an open
+        transaction stays open until the broker gives it up. See :meth:`AsyncConsumer.vanish`."""
+        self._is_closed = True
+        vanish(self._driver)
 
     async def __aenter__(self) -> Self:
         return self

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Self, final
 from streamproof._sync.colour import now_s
 from streamproof._sync.consumer import Consumer
 from streamproof._sync.transactions import Transactions
+from streamproof.checks import HeadersLike, as_headers
 from streamproof.deliveries import Deliveries, Delivery
 from streamproof.errors import StreamproofError, UsageError
-from streamproof.records import TopicPartition
+from streamproof.records import Outgoing, TopicPartition
 
 if TYPE_CHECKING:
     from streamproof._sync.producer import Producer
@@ -51,16 +52,44 @@ class Transaction:
         self._readers: dict[Reader, Offsets | None] = dict.fromkeys(consumers)
         self._is_open = False
 
-    def send(self, topic: str, value: Any, **options: Any) -> Delivery:
+    def send(
+        self,
+        topic: str,
+        value: Any,
+        *,
+        key: Any = None,
+        headers: HeadersLike = (),
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        timeout_s: float = 30.0,
+    ) -> Delivery:
         """As :meth:`Producer.send`, in this transaction. That the delivery is acknowledged does not
         mean that the record will be seen: the commit decides."""
         self._require_open()
-        return self._producer.send(topic, value, **options)
+        self._transactions.observer.sends_begin(
+            topic, (Outgoing(value, key, as_headers(headers), partition, timestamp_ms),)
+        )
+        delivery = self._producer.send(
+            topic,
+            value,
+            key=key,
+            headers=headers,
+            partition=partition,
+            timestamp_ms=timestamp_ms,
+            timeout_s=timeout_s,
+        )
+        self._transactions.observer.sends_taken((delivery,))
+        return delivery
 
-    def send_many(self, topic: str, records: Sequence[Any], *, timeout_s: float = 30.0) -> Deliveries:
+    def send_many(
+        self, topic: str, records: Sequence[Outgoing[Any, Any]], *, timeout_s: float = 30.0
+    ) -> Deliveries:
         """As :meth:`Producer.send_many`, in this transaction."""
         self._require_open()
-        return self._producer.send_many(topic, records, timeout_s=timeout_s)
+        self._transactions.observer.sends_begin(topic, records)
+        deliveries = self._producer.send_many(topic, records, timeout_s=timeout_s)
+        self._transactions.observer.sends_taken(deliveries)
+        return deliveries
 
     def commit_offsets(self, consumer: Reader) -> None:
         """Store with this transaction that the consumer's group has handled everything that was

@@ -35,20 +35,20 @@ class Transactions:
         self.is_open = False
         self._driver = driver
         self._id = transactional_id
-        self._observer = observer
+        self.observer = observer
         self._is_ready = False
         self._fenced: Fenced | None = None
 
     def initialise(self, timeout_s: float) -> None:
         """Take the id over; what its former producer left open is finished."""
-        self._observer.init_begins(self._id)
+        self.observer.init_begins(self._id)
         try:
             self._driver.init_transactions(timeout_s)
         except StreamproofError as error:
-            self._observer.init_ends(error)
+            self.observer.init_ends(error)
             raise self._known(error) from error.__cause__
         self._is_ready = True
-        self._observer.init_ends(None)
+        self.observer.init_ends(None)
 
     def begin(self, consumers: "Sequence[Consumer[Any, Any]]", timeout_s: float) -> None:
         """Open a transaction."""
@@ -62,7 +62,7 @@ class Transactions:
             self.initialise(timeout_s)
         self._driver.begin_transaction()
         self.is_open = True
-        self._observer.transaction_begins(consumers)
+        self.observer.transaction_begins(consumers)
 
     def require_open(self) -> None:
         """Raise unless a record may be sent now."""
@@ -76,34 +76,34 @@ class Transactions:
 
     def store(self, offsets: Mapping[TopicPartition, int], member: GroupMembership, timeout_s: float) -> None:
         """Store a group's progress with the transaction."""
-        self._observer.offsets_begin(member, offsets)
+        self.observer.offsets_begin(member, offsets)
         try:
             self._driver.commit_offsets(offsets, member, timeout_s)
         except StreamproofError as error:
-            self._observer.offsets_end(error)
+            self.observer.offsets_end(error)
             raise self._known(error) from error.__cause__
-        self._observer.offsets_end(None)
+        self.observer.offsets_end(None)
 
     def commit(self, timeout_s: float) -> None:
         """Commit. When it raises, the transaction is over just as well."""
         deadline = now_s() + timeout_s
         self.is_open = False
-        self._observer.end_begins(True)
+        self.observer.end_begins(True)
         try:
             self._driver.commit_transaction(timeout_s)
         except TransactionAborted as error:
-            self._observer.end_ends(error)
+            self.observer.end_ends(error)
             self._settle_abort(max(_LEAST_S, deadline - now_s()))
             raise
         except StreamproofError as error:
-            self._observer.end_ends(error)
+            self.observer.end_ends(error)
             self._start_over(error, max(_LEAST_S, deadline - now_s()))
             raise self._known(error) from error.__cause__
         except BaseException:
             self._is_ready = False
-            self._observer.end_ends(TransactionUnknown("the commit was interrupted"))
+            self.observer.end_ends(TransactionUnknown("the commit was interrupted"))
             raise
-        self._observer.end_ends(None)
+        self.observer.end_ends(None)
 
     def abort(self, timeout_s: float) -> None:
         """Abort what is open."""
@@ -111,29 +111,29 @@ class Transactions:
         if not self.is_open:
             return
         self.is_open = False
-        self._observer.end_begins(False)
+        self.observer.end_begins(False)
         try:
             self._driver.abort_transaction(timeout_s)
         except StreamproofError as error:
-            self._observer.end_ends(error)
+            self.observer.end_ends(error)
             self._start_over(error, max(_LEAST_S, deadline - now_s()))
             raise self._known(error) from error.__cause__
         except BaseException:
             self._is_ready = False
-            self._observer.end_ends(TransactionUnknown("the abort was interrupted"))
+            self.observer.end_ends(TransactionUnknown("the abort was interrupted"))
             raise
-        self._observer.end_ends(None)
+        self.observer.end_ends(None)
 
     def _settle_abort(self, timeout_s: float) -> None:
         """The broker refused the commit for good: end the transaction on this side, too."""
-        self._observer.end_begins(False)
+        self.observer.end_begins(False)
         try:
             self._driver.abort_transaction(timeout_s)
         except StreamproofError as error:
-            self._observer.end_ends(error)
+            self.observer.end_ends(error)
             self._start_over(error, timeout_s)
             return
-        self._observer.end_ends(None)
+        self.observer.end_ends(None)
 
     def _start_over(self, error: StreamproofError, timeout_s: float) -> None:
         """Nobody knows how it ended: initialising anew makes the coordinator end it. Where that

@@ -95,7 +95,7 @@ class AsyncReader:
         except Crash:
             self.is_crashed = True
             self._recorder.note(self.process, "crash")
-            await consumer.abandon()
+            consumer.vanish()
             return
         await self._recorded(consumer).close()
 

@@ -97,7 +97,7 @@ class Reader:
         except Crash:
             self.is_crashed = True
             self._recorder.note(self.process, "crash")
-            consumer.abandon()
+            consumer.vanish()
             return
         self._recorded(consumer).close()
 
