@@ -1,4 +1,4 @@
-"""How a broker can be had here, and what is said when it cannot."""
+"""How a broker or a database can be had here, and what is said when it cannot."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,17 +8,22 @@ from streamproof.errors import StreamproofError
 Kind = Literal["kafka", "rabbitmq"]
 KINDS: tuple[Kind, ...] = ("kafka", "rabbitmq")
 
-URL_VARIABLES: dict[Kind, str] = {
+Database = Literal["postgresql", "redis"]
+DATABASES: tuple[Database, ...] = ("postgresql", "redis")
+
+URL_VARIABLES: dict[Kind | Database, str] = {
     "kafka": "STREAMPROOF_KAFKA_URL",
     "rabbitmq": "STREAMPROOF_RABBITMQ_URL",
+    "postgresql": "STREAMPROOF_POSTGRESQL_URL",
+    "redis": "STREAMPROOF_REDIS_URL",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A broker that runs already, at the URL of an environment variable. It is never harmed."""
+    """A server that runs already, at the URL of an environment variable. It is never harmed."""
 
-    kind: Kind
+    kind: Kind | Database
     url: str
 
     def __str__(self) -> str:
@@ -29,7 +34,7 @@ class Given:
 class Local:
     """A process on this machine can be started; ``program`` is the version or path of what runs."""
 
-    kind: Kind
+    kind: Kind | Database
     program: str
 
     def __str__(self) -> str:
@@ -49,9 +54,9 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """There is no way to have this broker here: why, and what would help."""
+    """There is no way to have this server here: why, and what would help."""
 
-    kind: Kind
+    kind: Kind | Database
     reason: str
     remedy: str
 
@@ -63,11 +68,11 @@ Availability = Given | Local | Container | Absent
 
 
 class ServerError(StreamproofError):
-    """A broker could not be started, or did not do what was asked within the bound."""
+    """A server could not be started, or did not do what was asked within the bound."""
 
 
 class ServerAbsent(ServerError):
-    """There is no broker of that kind here. ``absent`` says why and what would help."""
+    """There is no server of that kind here. ``absent`` says why and what would help."""
 
     def __init__(self, absent: Absent) -> None:
         super().__init__(str(absent))

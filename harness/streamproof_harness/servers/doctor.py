@@ -12,8 +12,9 @@ from typing import Literal
 from streamproof.errors import StreamproofError
 from streamproof.settings import resolve
 from streamproof.url import parse_address
-from streamproof_harness.servers.availability import KINDS, URL_VARIABLES, Absent, Given
+from streamproof_harness.servers.availability import DATABASES, KINDS, URL_VARIABLES, Absent, Given
 from streamproof_harness.servers.container import engine_problem
+from streamproof_harness.servers.databases import find_database
 from streamproof_harness.servers.finding import find
 from streamproof_harness.servers.java import NEEDED, find_java
 from streamproof_harness.servers.kafka_jars import cached_jars, wanted_version
@@ -28,6 +29,8 @@ CLIENTS = {
     "aiokafka": "aiokafka",
     "pika": "rabbitmq",
     "aio-pika": "aio-rabbitmq",
+    "psycopg": "postgresql",
+    "redis": "redis",
 }
 
 Status = Literal["ok", "missing", "wrong"]
@@ -93,7 +96,7 @@ def _programs() -> Iterator[Finding]:
 
 
 def _given() -> Iterator[Finding]:
-    for kind in KINDS:
+    for kind in (*KINDS, *DATABASES):
         name, url = URL_VARIABLES[kind], os.environ.get(URL_VARIABLES[kind])
         if not url:
             yield Finding(name, "ok", "not set")
@@ -118,6 +121,12 @@ def _brokers() -> Iterator[Finding]:
                 yield Finding(f"real {name}", "missing", how.reason, how.remedy)
             else:
                 yield Finding(f"real {name}", "ok", str(how))
+    for database in DATABASES:
+        found = find_database(database)
+        if isinstance(found, Absent):
+            yield Finding(f"real {database}", "missing", found.reason, found.remedy)
+        else:
+            yield Finding(f"real {database}", "ok", str(found))
 
 
 def _standing() -> Iterator[Finding]:

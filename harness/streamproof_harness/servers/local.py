@@ -1,11 +1,11 @@
-"""A broker that runs as processes of this machine, owned by a watchdog."""
+"""A broker or database that runs as processes of this machine, owned by a watchdog."""
 
 import signal
 import time
 from types import TracebackType
 from typing import Protocol, Self
 
-from streamproof_harness.servers.availability import Availability, Kind, ServerError
+from streamproof_harness.servers.availability import Availability, Database, Kind, ServerError
 from streamproof_harness.servers.guard import BROKER, Guard
 from streamproof_harness.servers.ports import Ports
 from streamproof_harness.servers.probe import NotReady
@@ -18,8 +18,10 @@ KILL_BOUND_S = 15.0
 class Node(Protocol):
     """The recipe for one broker; it keeps its ports from start to start."""
 
-    kind: Kind
     ports: Ports
+
+    @property
+    def kind(self) -> Kind | Database: ...
 
     @property
     def url(self) -> str: ...
@@ -63,8 +65,8 @@ class LocalServer:
             raise
 
     @property
-    def kind(self) -> Kind:
-        """Which broker it is."""
+    def kind(self) -> Kind | Database:
+        """Which broker or database it is."""
         return self._node.kind
 
     @property

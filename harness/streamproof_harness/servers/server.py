@@ -5,8 +5,21 @@ from typing import Protocol, Self
 
 from streamproof.errors import Unsupported
 from streamproof.url import parse_address
-from streamproof_harness.servers.availability import URL_VARIABLES, Availability, Given, Kind, ServerError
+from streamproof_harness.servers.availability import (
+    URL_VARIABLES,
+    Availability,
+    Database,
+    Given,
+    Kind,
+    ServerError,
+)
 from streamproof_harness.servers.probe import KAFKA_PORT, NotReady, host_and_port, probe_amqp, probe_kafka
+from streamproof_harness.servers.probe_database import (
+    POSTGRESQL_PORT,
+    REDIS_PORT,
+    accepts_postgresql,
+    probe_redis,
+)
 
 GIVEN_PROBE_BOUND_S = 5.0
 
@@ -19,8 +32,8 @@ class Server(Protocol):
     """
 
     @property
-    def kind(self) -> Kind:
-        """Which broker it is."""
+    def kind(self) -> Kind | Database:
+        """Which broker or database it is."""
         ...
 
     @property
@@ -89,8 +102,8 @@ class GivenServer:
             ) from reason
 
     @property
-    def kind(self) -> Kind:
-        """Which broker it is."""
+    def kind(self) -> Kind | Database:
+        """Which broker or database it is."""
         return self.how.kind
 
     @property
@@ -156,3 +169,7 @@ def probe_given(given: Given) -> None:
     security = address.options.get("security.protocol", "PLAINTEXT")
     if given.kind == "kafka" and security.upper() == "PLAINTEXT":
         probe_kafka(*host_and_port(address, KAFKA_PORT), GIVEN_PROBE_BOUND_S)
+    if given.kind == "postgresql":
+        accepts_postgresql(host_and_port(address, POSTGRESQL_PORT), GIVEN_PROBE_BOUND_S)
+    if given.kind == "redis" and address.scheme == "redis":
+        probe_redis(host_and_port(address, REDIS_PORT), GIVEN_PROBE_BOUND_S)
