@@ -9,9 +9,18 @@ from collections.abc import Mapping, Set
 
 from streamproof.core.groups import Group, Member, Subscription, Timeouts
 from streamproof.core.offsets import CommittedOffset, GroupOffsets
+from streamproof.errors import BackendError
 from streamproof.records import GroupDescription, TopicPartition
 
 OFFSETS_RETENTION_NS = 7 * 24 * 3600 * 1_000_000_000
+
+
+class GroupNotEmpty(BackendError):
+    """The group has members (``NON_EMPTY_GROUP``)."""
+
+
+class UnknownGroup(BackendError):
+    """There is no such group (``GROUP_ID_NOT_FOUND``)."""
 
 
 class GroupCoordinator:
@@ -67,6 +76,43 @@ class GroupCoordinator:
         self._empty_since_ns.pop(name, None)
         self._note_if_empty(name, now_ns)
 
+    # -- offsets of transactions: for the transaction coordinator --------------------------
+
+    def hold(
+        self,
+        name: str,
+        producer_id: int,
+        member_id: str,
+        epoch: int,
+        offsets: Mapping[TopicPartition, CommittedOffset],
+    ) -> None:
+        """Keep a member's progress until the producer's transaction ends. Clients that know no
+        membership (no ``member_id``, a negative ``epoch``) are not fenced (KIP-447).
+
+        Raises a :class:`NotAssigned`, and then nothing was kept.
+        """
+        if member_id or epoch >= 0:
+            self._group(name).require_holder(member_id, epoch, offsets)
+        self._offsets.setdefault(name, GroupOffsets()).hold(producer_id, offsets)
+
+    def settle(self, name: str, producer_id: int, is_commit: bool, now_ns: int) -> None:
+        """The producer's transaction ended: its offsets are the group's progress now, or gone."""
+        offsets = self._offsets.get(name)
+        if offsets is not None:
+            offsets.settle(producer_id, is_commit)
+        if offsets and is_commit:
+            self._group(name)
+            self._empty_since_ns.pop(name, None)
+            self._note_if_empty(name, now_ns)
+
+    def is_unstable(self, name: str, partition: TopicPartition) -> bool:
+        """Whether an open transaction may be about to change what is committed there: who begins to
+        read there has to wait (``UNSTABLE_OFFSET_COMMIT``)."""
+        offsets = self._offsets.get(name)
+        return offsets is not None and offsets.has_pending and offsets.is_unstable(partition)
+
+    # -- what is there ---------------------------------------------------------------------
+
     def committed(self, name: str, partition: TopicPartition) -> CommittedOffset | None:
         """What the group stored for this log."""
         offsets = self._offsets.get(name)
@@ -87,9 +133,26 @@ class GroupCoordinator:
             group.expire(now_ns)
             self._note_if_empty(name, now_ns)
         for name, since in list(self._empty_since_ns.items()):
-            if now_ns - since >= self._offsets_retention_ns:
+            if now_ns - since >= self._offsets_retention_ns and not self._has_pending(name):
                 self._offsets.pop(name, None)
                 del self._empty_since_ns[name]
+
+    def delete(self, name: str) -> None:
+        """Delete a group with its progress, also what an open transaction was to store.
+
+        Raises :class:`GroupNotEmpty` while it has members, :class:`UnknownGroup` if it is dead.
+        """
+        group = self._groups.get(name)
+        if group is not None and group.members:
+            raise GroupNotEmpty(f"group {name!r} has members: stop them, or wait until they expired")
+        if not self._offsets.get(name) and not self._has_pending(name):
+            raise UnknownGroup(f"there is no group {name!r}")
+        del self._offsets[name]
+        self._empty_since_ns.pop(name, None)
+
+    def _has_pending(self, name: str) -> bool:
+        offsets = self._offsets.get(name)
+        return offsets is not None and offsets.has_pending
 
     def names(self) -> list[str]:
         """Groups that have members or stored progress, sorted."""

@@ -4,6 +4,9 @@ No I/O and no clock: times are passed in. No lock: its owner guards it. Offsets 
 may have gaps; nothing here assumes otherwise. Semantics are Kafka's: the *high watermark* ends what
 is replicated (one copy: the log's end), the *last stable offset* is the first offset of the oldest
 transaction that is still open and ends what a read-committed reader sees.
+
+Appending believes what it is given. Who takes batches of idempotent and transactional producers asks
+``admit`` first, with nothing in between.
 """
 
 from bisect import bisect_left, bisect_right
@@ -21,6 +24,7 @@ from streamproof.core.batch import (
     placed,
     record_size,
 )
+from streamproof.core.producer_ledger import ProducerLedger
 from streamproof.errors import OffsetOutOfRange
 from streamproof.records import RawRecord, TopicPartition
 
@@ -38,11 +42,13 @@ class Watcher(Protocol):
 
 
 class AbortedTransaction(NamedTuple):
-    """Offsets of an aborted transaction: its first record's and its control record's."""
+    """Offsets of an aborted transaction: its first record's and its control record's, and what was
+    the last stable offset then: no transaction that ended later began below it."""
 
     producer_id: int
     first_offset: int
     last_offset: int
+    last_stable_offset: int
 
 
 def _offset_of(record: RawRecord) -> int:
@@ -62,6 +68,7 @@ class PartitionLog:
         "is_deleted",
         "leader_epoch",
         "name",
+        "producers",
         "retention_bytes",
         "retention_ms",
         "size",
@@ -85,6 +92,7 @@ class PartitionLog:
         self.leader_epoch = 0
         self.is_deleted = False
         self.aborted: list[AbortedTransaction] = []
+        self.producers = ProducerLedger()
         self.watchers: list[Watcher] = []
         self._batches: list[AnyBatch] = []
         self._bases: list[int] = []
@@ -101,9 +109,8 @@ class PartitionLog:
     @property
     def last_stable_offset(self) -> int:
         """Where read-committed readers stop: before the oldest open transaction."""
-        if not self._open:
-            return self.end_offset
-        return max(self.start_offset, min(batches[0].base_offset for batches in self._open.values()))
+        first = self.producers.first_open
+        return self.end_offset if first is None else max(self.start_offset, first)
 
     def readable_end(self, is_committed: bool) -> int:
         """One past the last offset that a reader of this isolation may see."""
@@ -122,6 +129,12 @@ class PartitionLog:
 
     # -- writing ---------------------------------------------------------------------------
 
+    def admit(self, producer: ProducerStamp, count: int, verified_version: int = 0) -> int | None:
+        """Whether a batch of ``count`` records of an idempotent producer may be appended now: ``None``, or
+        the first offset of the same batch that is stored already. Raises, and has the arguments, as
+        :meth:`~streamproof.core.producer_ledger.ProducerLedger.check`."""
+        return self.producers.check(producer, count, verified_version)
+
     def append(
         self,
         records: list[RawRecord],
@@ -131,11 +144,13 @@ class PartitionLog:
     ) -> None:
         """Add records whose offsets run on from ``end_offset``. The list belongs to the log from now
         on; ``size`` is the sum of their :func:`record_size`."""
+        base = self.end_offset
         self.end_offset += len(records)
         self.size += size
+        if producer is not NO_PRODUCER:
+            self.producers.appended(producer, len(records), base, max_timestamp_ms)
         tail = self._growing_tail(len(records), producer)
         if tail is None:
-            base = self.end_offset - len(records)
             self._add(Batch(base, self.end_offset, size, max_timestamp_ms, 0, records, producer=producer))
         else:
             tail.records += records
@@ -178,20 +193,28 @@ class PartitionLog:
         batch = WireBatch(placed(payload, base, self.leader_epoch), 0)
         self.end_offset = batch.end_offset
         self.size += len(payload)
+        producer = batch.producer
+        if producer.producer_id >= 0:
+            self.producers.appended(producer, self.end_offset - base, base, batch.max_timestamp_ms)
         self._add(batch)
         self._tell_watchers()
         return base
 
     def end_transaction(self, producer_id: int, epoch: int, is_commit: bool, timestamp_ms: int) -> int:
         """Write the control record that commits or aborts what ``producer_id`` has open here; its
-        offset. Read-committed readers skip what was aborted, all readers skip the control record."""
+        offset. Read-committed readers skip what was aborted, all readers skip the control record.
+
+        Raises :class:`~streamproof.core.producer_errors.InvalidProducerEpoch` if the log has seen a
+        newer epoch; then nothing was written.
+        """
         offset = self.end_offset
-        batches = self._open.pop(producer_id, [])
-        if batches and not is_commit:
+        first = self.producers.ended(producer_id, epoch, timestamp_ms)
+        batches = self._open.pop(producer_id, ())
+        self.end_offset += 1
+        if first is not None and not is_commit:
             for batch in batches:
                 batch.is_aborted = True
-            self.aborted.append(AbortedTransaction(producer_id, batches[0].base_offset, offset))
-        self.end_offset += 1
+            self.aborted.append(AbortedTransaction(producer_id, first, offset, self.last_stable_offset))
         stamp = ProducerStamp(producer_id, epoch, -1, is_transactional=True)
         marker = Batch(offset, self.end_offset, 0, timestamp_ms, 0, [], producer=stamp)
         marker.is_control = True
@@ -273,6 +296,18 @@ class PartitionLog:
         assert self._decode is not None, "a log that takes wire batches is made with decode=…"
         return self._decode(batch)
 
+    def aborted_between(self, first: int, end: int) -> list[AbortedTransaction]:
+        """The aborted transactions with records or a control record at ``first <= offset < end``, as a
+        wire client needs them to skip their records."""
+        found = []
+        index = bisect_left(self.aborted, first, key=lambda aborted: aborted.last_offset)
+        for aborted in islice(self.aborted, index, None):
+            if aborted.first_offset < end:
+                found.append(aborted)
+            if aborted.last_stable_offset >= end:
+                break
+        return found
+
     def find(self, timestamp_ms: int, is_committed: bool = True) -> RawRecord | None:
         """The first readable record whose timestamp is at or after this time."""
         end = self.readable_end(is_committed)
@@ -294,6 +329,7 @@ class PartitionLog:
         self.is_deleted = True
         self._advance(self.end_offset)
         self._open.clear()
+        self.producers.clear()
         self._tell_watchers()
 
     def trim(self, before: int) -> None:
@@ -363,4 +399,4 @@ class PartitionLog:
         del self._bases[:whole]
         self.start_offset = start
         if self.aborted:
-            self.aborted = [gone for gone in self.aborted if gone.last_offset >= start]
+            del self.aborted[: bisect_left(self.aborted, start, key=lambda aborted: aborted.last_offset)]

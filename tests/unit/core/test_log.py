@@ -279,9 +279,9 @@ def test_a_marker_tells_whose_transaction_it_ends() -> None:
     marker = list(log.batches(2))[-1]
     assert marker.is_control
     assert marker.producer == ProducerStamp(5, 2, -1, is_transactional=True)
-    assert log.aborted == [(5, 0, 2)]
+    assert log.aborted == [(5, 0, 2, 1)]
     log.end_transaction(6, 0, True, 9)
-    assert log.aborted == [(5, 0, 2)]
+    assert log.aborted == [(5, 0, 2, 1)]
     log.trim(3)
     assert log.aborted == []
 

@@ -16,13 +16,15 @@ from streamproof.deliveries import AsyncDelivery
 from streamproof.driver import AsyncAssignmentListener
 from streamproof.drivers.memory.cluster import MemoryCluster
 from streamproof.drivers.memory.deliveries import AsyncMemoryDeliveries, AsyncMemoryDelivery
-from streamproof.drivers.memory.reader import MemoryReader, Notice
+from streamproof.drivers.memory.reader import MemoryReader, Notice, unstable
 from streamproof.drivers.memory.settings import CAPABILITIES, require_consumer, require_producer
+from streamproof.drivers.memory.transactional_writer import TransactionalWriter
 from streamproof.drivers.memory.writer import MemoryWriter
 from streamproof.errors import Closed, Unsupported, UsageError
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.records import (
     GroupDescription,
+    GroupMembership,
     Headers,
     Position,
     RawOutgoing,
@@ -37,15 +39,12 @@ _YIELD_EVERY = 256
 """Sends after which other tasks get a turn."""
 
 
-@final
 class AsyncMemoryProducer:
     """See :class:`~streamproof.driver.AsyncProducerDriver`. Nothing is ever under way when a call
     returns."""
 
-    def __init__(
-        self, cluster: MemoryCluster, client: str, on_close: Callable[["AsyncMemoryProducer"], None]
-    ) -> None:
-        self._writer = MemoryWriter(cluster, client)
+    def __init__(self, writer: MemoryWriter, on_close: Callable[["AsyncMemoryProducer"], None]) -> None:
+        self._writer = writer
         self._on_close = on_close
         self._sends = 0
 
@@ -85,6 +84,42 @@ class AsyncMemoryProducer:
     def crash(self) -> None:
         """Stop as if the process had died."""
         self._writer.is_closed = True
+        self._on_close(self)
+
+
+@final
+class AsyncMemoryTransactionalProducer(AsyncMemoryProducer):
+    """See :class:`~streamproof.driver.AsyncTransactionalProducerDriver`."""
+
+    def __init__(self, writer: TransactionalWriter, on_close: Callable[[AsyncMemoryProducer], None]) -> None:
+        super().__init__(writer, on_close)
+        self._transactions = writer
+
+    async def init_transactions(self, timeout_s: float) -> None:
+        """Take the transactional id over."""
+        self._transactions.init_transactions()
+
+    async def begin_transaction(self) -> None:
+        """Sends and offsets belong to one transaction from now on."""
+        self._transactions.begin_transaction()
+
+    async def commit_offsets(
+        self, offsets: Mapping[TopicPartition, int], member: GroupMembership, timeout_s: float
+    ) -> None:
+        """Store a group's progress with this transaction."""
+        self._transactions.commit_offsets(offsets, member)
+
+    async def commit_transaction(self, timeout_s: float) -> None:
+        """Make everything visible at once."""
+        self._transactions.commit_transaction()
+
+    async def abort_transaction(self, timeout_s: float) -> None:
+        """Make sure that nothing of it is seen."""
+        self._transactions.abort_transaction()
+
+    async def close(self, timeout_s: float) -> None:
+        """Abort what is open, and take no more records."""
+        self._transactions.shut()
         self._on_close(self)
 
 
@@ -226,9 +261,25 @@ class AsyncMemoryConsumer:
     async def committed(
         self, partitions: Sequence[TopicPartition], timeout_s: float
     ) -> dict[TopicPartition, int | None]:
-        """The group's stored progress."""
+        """The group's stored progress; while an open transaction may be about to move it, it waits."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while True:
+            with self._lock:
+                found = self._reader.committed(partitions)
+                if not isinstance(found, dict):
+                    self._alarm.arm()
+            if isinstance(found, dict):
+                return found
+            left_s = deadline - loop.time()
+            if left_s <= 0:
+                raise unstable(timeout_s)
+            await self._alarm.wait(min(left_s, found))
+
+    def membership(self) -> GroupMembership:
+        """Who reads, for a transaction."""
         with self._lock:
-            return self._reader.committed(partitions)
+            return self._reader.membership()
 
     async def watermarks(
         self, partitions: Sequence[TopicPartition], timeout_s: float
@@ -361,7 +412,12 @@ class AsyncMemoryDriver:
         self._require_open()
         require_producer(options)
         client = f"producer-{self._cluster.new_id():06d}"
-        producer = AsyncMemoryProducer(self._cluster, client, self._forget)
+        producer: AsyncMemoryProducer
+        if options.transactional_id is None:
+            producer = AsyncMemoryProducer(MemoryWriter(self._cluster, client), self._forget)
+        else:
+            writer = TransactionalWriter(self._cluster, client, options)
+            producer = AsyncMemoryTransactionalProducer(writer, self._forget)
         self._clients[producer] = None
         return producer
 

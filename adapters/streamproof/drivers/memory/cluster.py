@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from streamproof.core.coordinator import GroupCoordinator
 from streamproof.core.groups import Group
 from streamproof.core.topics import Topic, Topics, TopicSettings
+from streamproof.core.transactions import Moment, TransactionCoordinator
 from streamproof.drivers.memory.clock import Clock, SystemClock
 from streamproof.drivers.memory.faults import Api, Faults, Request
 from streamproof.drivers.memory.settings import MemorySettings
@@ -51,7 +52,12 @@ class MemoryCluster:
         self.lock = threading.Lock()
         self.topics = Topics()
         self.groups = GroupCoordinator()
+        self.transactions = TransactionCoordinator(
+            self.topics, self.groups, count().__next__, version=self.settings.transaction_version
+        )
         self.waiters: dict[Waiter, None] = {}
+        self.unsettled: dict[Waiter, None] = {}
+        """Those who wait until an open transaction no longer holds offsets of theirs."""
         self.members: dict[tuple[str, str], Waiter] = {}
         self._ids = count(1)
 
@@ -164,6 +170,22 @@ class MemoryCluster:
         """A number that this cluster gives once."""
         return next(self._ids)
 
+    def moment(self) -> Moment:
+        """Now."""
+        return Moment(self.clock.now_ms(), self.clock.monotonic_ns())
+
+    def expire_transactions(self) -> None:
+        """Abort the transactions that are open for too long."""
+        deadline_ns = self.transactions.next_deadline_ns
+        if deadline_ns is not None and deadline_ns <= self.clock.monotonic_ns():
+            self.transactions.expire(self.moment())
+            self.spread_stability()
+
+    def spread_stability(self) -> None:
+        """A transaction ended: wake those who wait for its offsets."""
+        for waiter in self.unsettled:
+            waiter.wake()
+
     def spread_news(self, group: Group) -> None:
         """Wake the members that their group has something to tell."""
         for member_id in sorted(group.news):  # a set's own order differs from run to run
@@ -186,6 +208,7 @@ class MemoryCluster:
                 raise error
 
     def _expire(self) -> None:
+        self.expire_transactions()
         self.groups.expire(self.clock.monotonic_ns())
         for waiter in self.members.values():
             waiter.wake()

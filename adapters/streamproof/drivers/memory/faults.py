@@ -12,8 +12,10 @@ from typing import Literal, Protocol, TypeVar
 
 from streamproof.errors import DeliveryUnknown, StreamproofError, TimedOut, Unreachable
 
-Api = Literal["produce", "fetch", "commit", "join", "leave", "admin"]
-"""What a request asks for; ``join`` and ``fetch`` come from a consumer's start and polls."""
+Api = Literal["produce", "fetch", "commit", "join", "leave", "admin", "init", "add", "offsets", "end"]
+"""What a request asks for; ``join`` and ``fetch`` come from a consumer's start and polls. The last four are
+of transactions: ``init`` takes a transactional id over, ``add`` comes before the first record to a log,
+``offsets`` stores progress, ``end`` commits or aborts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,18 @@ class Faults:
         self.interceptors.append(interceptor)
         self._changed()
         return interceptor
+
+    def ask(self, request: Request) -> None:
+        """Raise the error of ``before``, if there is one."""
+        error = self.before(request)
+        if error is not None:
+            raise error
+
+    def hear(self, request: Request) -> None:
+        """Raise the error of ``after``, if there is one."""
+        error = self.after(request)
+        if error is not None:
+            raise error
 
     def before(self, request: Request) -> StreamproofError | None:
         """The first error that an interceptor has for this request."""

@@ -13,10 +13,18 @@ from streamproof.core.offsets import CommittedOffset
 from streamproof.drivers.memory.cluster import MemoryCluster
 from streamproof.drivers.memory.faults import Api, Request
 from streamproof.drivers.memory.seat import GroupSeat, OwnSeat, Seat
-from streamproof.errors import Closed, NotAssigned, UsageError
+from streamproof.errors import Closed, NotAssigned, TimedOut, UsageError
 from streamproof.options import ConsumerOptions
-from streamproof.records import AtTime, Position, RawRecord, TopicPartition, Watermarks
+from streamproof.records import (
+    AtTime,
+    GroupMembership,
+    Position,
+    RawRecord,
+    TopicPartition,
+    Watermarks,
+)
 
+_NS = 1_000_000_000
 _FAR_S = 3600.0
 """The longest single wait: a larger timeout waits again."""
 
@@ -55,6 +63,7 @@ class MemoryReader:
         self._turn = 0
         self._generation: int | None = None
         self._was_assigned = False
+        self._unsettled: frozenset[TopicPartition] = frozenset()
         self._group_seat = (
             GroupSeat(cluster, options, options.group, self) if options.group is not None else None
         )
@@ -84,7 +93,14 @@ class MemoryReader:
         self.is_waiting = True
         self._seat.begin_poll()
         bound_s = self._seat.wait_bound_s()
-        return _FAR_S if bound_s is None else bound_s
+        return min(self._ending_s(), _FAR_S if bound_s is None else bound_s)
+
+    def _ending_s(self) -> float:
+        """In how many seconds a transaction may have to be aborted; who waits does it."""
+        deadline_ns = self._cluster.transactions.next_deadline_ns
+        if deadline_ns is None:
+            return _FAR_S
+        return max(0.0, (deadline_ns - self._cluster.clock.monotonic_ns()) / _NS)
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -116,6 +132,7 @@ class MemoryReader:
             raise _closed()
         if not self.is_started:
             raise UsageError("the consumer was not started: call start(listener, timeout_s) first")
+        self._cluster.expire_transactions()
         if self._cluster.faults.interceptors:
             self._ask("fetch")
         notice = self.change()
@@ -126,6 +143,8 @@ class MemoryReader:
 
     def change(self) -> Notice | None:
         """What changed in what may be held."""
+        if self._unsettled and not all(map(self._is_unstable, self._unsettled)):
+            self._seat.look_again()
         entitled = self._seat.look(self._held)
         if entitled is None:
             return None
@@ -141,7 +160,22 @@ class MemoryReader:
             return Notice("lost", self._generation, tuple(sorted(lost)), {})
         if entitled.revoking:
             return Notice("revoke", self._generation, tuple(sorted(entitled.revoking)), {})
-        return self._assign(entitled.generation, entitled.partitions - self._held, entitled.is_complete)
+        new = self._without_unstable(entitled.partitions - self._held)
+        return self._assign(entitled.generation, new, entitled.is_complete and not self._unsettled)
+
+    def _without_unstable(self, new: frozenset[TopicPartition]) -> frozenset[TopicPartition]:
+        """Those of which it is certain where reading begins. The others, whose progress an open
+        transaction is about to move, are taken when that ended (KIP-447)."""
+        self._unsettled = frozenset(filter(self._is_unstable, new))
+        if self._unsettled:
+            self._cluster.unsettled[self] = None
+        else:
+            self._cluster.unsettled.pop(self, None)
+        return new - self._unsettled
+
+    def _is_unstable(self, partition: TopicPartition) -> bool:
+        group = self._options.group
+        return group is not None and self._cluster.groups.is_unstable(group, partition)
 
     def settle(self, notice: Notice) -> None:
         """The listener has been told: logs that were to be revoked go now."""
@@ -298,10 +332,26 @@ class MemoryReader:
         )
         self._hear("commit")
 
-    def committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int | None]:
-        """The group's stored progress."""
+    def membership(self) -> GroupMembership:
+        """Who reads, for a transaction that stores this consumer's progress."""
         self.require_open()
+        seat = self._group_seat
+        if seat is None or self._options.group is None:
+            raise UsageError("a consumer without a group has no progress to store: name a group")
+        return GroupMembership(self._options.group, seat.member_id or "", self._generation or 0)
+
+    def committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int | None] | float:
+        """The group's stored progress; or, while an open transaction is about to move it, after how
+        many seconds to ask again even if nobody wakes."""
+        self.require_open()
+        self._cluster.expire_transactions()
         self._ask("fetch")
+        if any(map(self._is_unstable, partitions)):
+            self._cluster.unsettled[self] = None
+            self.is_waiting = True
+            return self._ending_s()
+        if not self._unsettled:
+            self._cluster.unsettled.pop(self, None)
         found: dict[TopicPartition, int | None] = dict.fromkeys(partitions)
         for partition in partitions if self._options.group is not None else ():
             stored = self._cluster.groups.committed(self._options.group or "", partition)
@@ -332,6 +382,7 @@ class MemoryReader:
             self.is_closed = True
             self._drop(list(self._readings))
             self._cluster.waiters.pop(self, None)
+            self._cluster.unsettled.pop(self, None)
             if self._cluster.faults.interceptors and self._cluster.faults.before(self._request("leave")):
                 self._seat.die()  # the group does not hear of it
             else:
@@ -344,6 +395,7 @@ class MemoryReader:
             self.is_closed = True
             self._drop(list(self._readings))
             self._cluster.waiters.pop(self, None)
+            self._cluster.unsettled.pop(self, None)
             self._seat.die()
             self.wake()
 
@@ -374,3 +426,11 @@ class MemoryReader:
 
 def _closed() -> Closed:
     return Closed("the consumer is closed: make a new one with bus.consumer(…)")
+
+
+def unstable(timeout_s: float) -> TimedOut:
+    """Why it was not told how far a group has come."""
+    return TimedOut(
+        f"an open transaction held offsets of the group for longer than {timeout_s} s: its producer has to "
+        "commit or abort, or its transaction_timeout_s to pass"
+    )

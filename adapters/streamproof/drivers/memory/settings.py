@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import cast
 
 from streamproof.capabilities import Capabilities
 from streamproof.core.topics import MAX_MESSAGE_BYTES
-from streamproof.errors import ConfigurationError, Unsupported
+from streamproof.core.transactions import ProtocolVersion
+from streamproof.errors import ConfigurationError
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.url import parse_flag
 
@@ -20,8 +22,9 @@ CAPABILITIES = Capabilities(
     can_match_pattern=True,
     can_retain=True,
     can_compact=False,
-    can_transact=False,
+    can_transact=True,
     has_idempotence=True,
+    has_member_fencing=True,
 )
 
 
@@ -31,13 +34,20 @@ class MemorySettings:
 
     ``partitions`` is how many a topic gets that ``auto_create`` makes on its first use.
     ``max_message_bytes`` limits a record with its framing, as Kafka's ``max.message.bytes``.
+    ``transaction_version`` 1 is the protocol that Kafka had before KIP-890, with its defect: what comes
+    late from one transaction can end up in the next.
     """
 
     partitions: int = 1
     auto_create: bool = False
     max_message_bytes: int = MAX_MESSAGE_BYTES
+    transaction_version: ProtocolVersion = 2
 
     def __post_init__(self) -> None:
+        if self.transaction_version not in (1, 2):
+            raise ConfigurationError(
+                f"transaction_version={self.transaction_version} is not possible: give 1 or 2"
+            )
         for name in ("partitions", "max_message_bytes"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name}={getattr(self, name)} is not possible: give 1 or more")
@@ -53,6 +63,7 @@ class MemorySettings:
             partitions=_number(options, "partitions", 1),
             auto_create=parse_flag("auto_create", options.get("auto_create", "off")),
             max_message_bytes=_number(options, "max_message_bytes", MAX_MESSAGE_BYTES),
+            transaction_version=cast("ProtocolVersion", _number(options, "transaction_version", 2)),
         )
 
 
@@ -69,8 +80,6 @@ def _number(options: Mapping[str, str], name: str, default: int) -> int:
 def require_producer(options: ProducerOptions) -> None:
     """Refuse what a producer in memory cannot honour. Nothing is sent over a network: ``linger_ms``,
     ``compression`` and the bounds of the buffer are honoured by having nothing to do."""
-    if options.transactional_id is not None:
-        raise Unsupported("memory:// has no transactions yet: leave transactional_id out, or use kafka://")
     _require_no_native(options.native)
 
 

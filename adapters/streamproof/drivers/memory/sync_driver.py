@@ -10,13 +10,15 @@ from streamproof.deliveries import Delivery
 from streamproof.driver import AssignmentListener
 from streamproof.drivers.memory.cluster import MemoryCluster
 from streamproof.drivers.memory.deliveries import MemoryDeliveries, MemoryDelivery
-from streamproof.drivers.memory.reader import MemoryReader, Notice
+from streamproof.drivers.memory.reader import MemoryReader, Notice, unstable
 from streamproof.drivers.memory.settings import CAPABILITIES, require_consumer, require_producer
+from streamproof.drivers.memory.transactional_writer import TransactionalWriter
 from streamproof.drivers.memory.writer import MemoryWriter
 from streamproof.errors import Closed, Unsupported, UsageError
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.records import (
     GroupDescription,
+    GroupMembership,
     Headers,
     Position,
     RawOutgoing,
@@ -28,15 +30,12 @@ from streamproof.records import (
 )
 
 
-@final
 class MemoryProducer:
     """See :class:`~streamproof.driver.ProducerDriver`. Any thread may send; nothing is ever under
     way when a call returns."""
 
-    def __init__(
-        self, cluster: MemoryCluster, client: str, on_close: Callable[["MemoryProducer"], None]
-    ) -> None:
-        self._writer = MemoryWriter(cluster, client)
+    def __init__(self, writer: MemoryWriter, on_close: Callable[["MemoryProducer"], None]) -> None:
+        self._writer = writer
         self._on_close = on_close
 
     def send(
@@ -62,12 +61,48 @@ class MemoryProducer:
 
     def close(self, timeout_s: float) -> None:
         """Take no more records."""
-        self._writer.is_closed = True
-        self._on_close(self)
+        self.crash()
 
     def crash(self) -> None:
         """Stop as if the process had died."""
-        self.close(0)
+        self._writer.is_closed = True
+        self._on_close(self)
+
+
+@final
+class MemoryTransactionalProducer(MemoryProducer):
+    """See :class:`~streamproof.driver.TransactionalProducerDriver`."""
+
+    def __init__(self, writer: TransactionalWriter, on_close: Callable[[MemoryProducer], None]) -> None:
+        super().__init__(writer, on_close)
+        self._transactions = writer
+
+    def init_transactions(self, timeout_s: float) -> None:
+        """Take the transactional id over."""
+        self._transactions.init_transactions()
+
+    def begin_transaction(self) -> None:
+        """Sends and offsets belong to one transaction from now on."""
+        self._transactions.begin_transaction()
+
+    def commit_offsets(
+        self, offsets: Mapping[TopicPartition, int], member: GroupMembership, timeout_s: float
+    ) -> None:
+        """Store a group's progress with this transaction."""
+        self._transactions.commit_offsets(offsets, member)
+
+    def commit_transaction(self, timeout_s: float) -> None:
+        """Make everything visible at once."""
+        self._transactions.commit_transaction()
+
+    def abort_transaction(self, timeout_s: float) -> None:
+        """Make sure that nothing of it is seen."""
+        self._transactions.abort_transaction()
+
+    def close(self, timeout_s: float) -> None:
+        """Abort what is open, and take no more records."""
+        self._transactions.shut()
+        self._on_close(self)
 
 
 @final
@@ -163,9 +198,23 @@ class MemoryConsumer:
     def committed(
         self, partitions: Sequence[TopicPartition], timeout_s: float
     ) -> dict[TopicPartition, int | None]:
-        """The group's stored progress."""
+        """The group's stored progress; while an open transaction may be about to move it, it waits."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            with self._lock:
+                found = self._reader.committed(partitions)
+                self._woken.clear()
+            if isinstance(found, dict):
+                return found
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise unstable(timeout_s)
+            self._woken.wait(min(left_s, found))
+
+    def membership(self) -> GroupMembership:
+        """Who reads, for a transaction."""
         with self._lock:
-            return self._reader.committed(partitions)
+            return self._reader.membership()
 
     def watermarks(
         self, partitions: Sequence[TopicPartition], timeout_s: float
@@ -299,7 +348,12 @@ class MemoryDriver:
         self._require_open()
         require_producer(options)
         client = f"producer-{self._cluster.new_id():06d}"
-        producer = MemoryProducer(self._cluster, client, self._forget)
+        producer: MemoryProducer
+        if options.transactional_id is None:
+            producer = MemoryProducer(MemoryWriter(self._cluster, client), self._forget)
+        else:
+            writer = TransactionalWriter(self._cluster, client, options)
+            producer = MemoryTransactionalProducer(writer, self._forget)
         self._clients[producer] = None
         return producer
 

@@ -18,7 +18,13 @@ from streamproof.records import Headers, RawOutgoing, RawRecord, Receipt, Record
 
 
 class MemoryWriter:
-    """Appends to a cluster's logs. Its calls may come from any thread."""
+    """Appends to a cluster's logs. Its calls may come from any thread.
+
+    Nothing is ever sent twice here, so plain producers need no producer id to be idempotent.
+    """
+
+    is_plain = True
+    """Whether records may go into a log without asking ``_store``."""
 
     def __init__(self, cluster: MemoryCluster, client: str) -> None:
         self._cluster = cluster
@@ -55,7 +61,7 @@ class MemoryWriter:
             if timestamp_ms is None:
                 timestamp_ms = cluster.clock.now_ms()
             record: RawRecord = Record(name, partition, log.end_offset, key, value, timestamp_ms, headers)
-            if topic.keeps_all and not cluster.faults.interceptors:
+            if topic.keeps_all and self.is_plain and not cluster.faults.interceptors:
                 log.append_one(record, size)
             else:
                 try:
@@ -115,9 +121,9 @@ class MemoryWriter:
             log.append(records, size, latest_ms)
         else:
             request = Request("produce", self._client, None, topic.name, log.name.partition)
-            _raise(faults.before(request))
+            faults.ask(request)
             log.append(records, size, latest_ms)
-            _raise(faults.after(request))
+            faults.hear(request)
         if not topic.keeps_all:
             log.retain(self._cluster.clock.now_ms())
 
@@ -147,8 +153,3 @@ def _refusal(topic: Topic, partition: int, size: int) -> StreamproofError:
         f"{topic.settings.max_message_bytes} of topic {topic.name!r}: send less, or connect with "
         "memory://…?max_message_bytes=…"
     )
-
-
-def _raise(error: StreamproofError | None) -> None:
-    if error is not None:
-        raise error

@@ -19,7 +19,6 @@ from streamproof.errors import (
     TimedOut,
     UnknownTopic,
     Unreachable,
-    Unsupported,
 )
 from streamproof.options import ProducerOptions
 from streamproof.records import Outgoing, Receipt, TopicPartition, TopicSpec
@@ -194,9 +193,7 @@ def test_after_close_nothing_is_taken(world):
     assert stored(world) == [[], [], [], []]
 
 
-def test_transactions_and_native_settings_are_refused(world):
-    with pytest.raises(Unsupported, match="transactional_id"):
-        world.driver.producer(ProducerOptions(transactional_id="tx"))
+def test_native_settings_are_refused(world):
     with pytest.raises(ConfigurationError, match=r"batch\.size"):
         world.driver.producer(ProducerOptions(native={"batch.size": 1}))
 

@@ -1,0 +1,435 @@
+"""The transaction coordinator: who may write under a transactional id, and how transactions end.
+
+A pure state machine over the logs and the groups of one cluster; times and the source of producer
+ids are passed in. One node has nobody to wait for: control records are written, and offsets stored,
+within the call that ends a transaction, so that Kafka's *Prepare* states are passed through unseen,
+and nobody is ever told to come back later (``CONCURRENT_TRANSACTIONS``).
+
+Both versions of the protocol are spoken, chosen by the client with each request. In version 1 (KIP-98)
+a client adds each log and group before it writes there, and keeps its epoch from one transaction to the
+next. In version 2 (KIP-890) writing adds implicitly, and each end raises the epoch: what comes late from
+a former transaction is refused. In both, a log takes transactional batches only of a transaction that
+has it (KIP-890, part 1). A producer that continues after an error names the id and epoch it knows
+(KIP-360), and is refused if another came in between.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, NamedTuple
+
+from streamproof.core.batch import ProducerStamp
+from streamproof.core.coordinator import GroupCoordinator
+from streamproof.core.log import PartitionLog
+from streamproof.core.offsets import CommittedOffset
+from streamproof.core.producer_errors import (
+    InvalidTransactionState,
+    InvalidTransactionTimeout,
+    NotInTransaction,
+    ProducerFenced,
+    UnknownProducerId,
+    UnknownTransactionalId,
+)
+from streamproof.core.topics import Topics
+from streamproof.errors import ConfigurationError
+from streamproof.records import TopicPartition
+
+ProtocolVersion = Literal[1, 2]
+TransactionState = Literal["Empty", "Ongoing", "CompleteCommit", "CompleteAbort"]
+
+MAX_TIMEOUT_MS = 15 * 60 * 1000
+"""Kafka's default of ``transaction.max.timeout.ms``."""
+
+LAST_EPOCH = (1 << 15) - 1
+"""Epochs are 16 bits wide; the last is kept for fencing, so that a producer never has it."""
+
+_NONE = -1
+_NS_PER_MS = 1_000_000
+
+
+class Moment(NamedTuple):
+    """One instant on both clocks: milliseconds since the Unix epoch, which control records carry, and
+    nanoseconds of a clock that never goes back, which deadlines are measured by."""
+
+    ms: int
+    ns: int
+
+
+class ProducerIdentity(NamedTuple):
+    """What a producer writes under."""
+
+    producer_id: int
+    epoch: int
+
+
+class TransactionDescription(NamedTuple):
+    """One transactional id as ``DescribeTransactions`` tells it (KIP-664)."""
+
+    transactional_id: str
+    state: TransactionState
+    producer: ProducerIdentity
+    timeout_ms: int
+    start_ms: int
+    """When the ongoing transaction began; ``-1`` without one."""
+    partitions: frozenset[TopicPartition]
+    groups: frozenset[str]
+
+
+class _Transaction:
+    """What the coordinator knows of one transactional id."""
+
+    __slots__ = (
+        "deadline_ns",
+        "epoch",
+        "former_epoch",
+        "former_producer_id",
+        "groups",
+        "partitions",
+        "producer_id",
+        "start_ms",
+        "state",
+        "timeout_ms",
+        "transactional_id",
+        "was_timed_out",
+    )
+
+    def __init__(self, transactional_id: str, producer_id: int) -> None:
+        self.transactional_id = transactional_id
+        self.producer_id = producer_id
+        self.epoch = _NONE
+        self.former_producer_id = _NONE
+        self.former_epoch = _NONE
+        self.timeout_ms = 0
+        self.state: TransactionState = "Empty"
+        self.partitions: set[TopicPartition] = set()
+        self.groups: set[str] = set()
+        self.start_ms = _NONE
+        self.deadline_ns = 0
+        self.was_timed_out = False
+
+    @property
+    def identity(self) -> ProducerIdentity:
+        return ProducerIdentity(self.producer_id, self.epoch)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether no further epoch can be given to a producer."""
+        return self.epoch >= LAST_EPOCH - 1
+
+    def describe(self) -> TransactionDescription:
+        return TransactionDescription(
+            self.transactional_id,
+            self.state,
+            self.identity,
+            self.timeout_ms,
+            self.start_ms,
+            frozenset(self.partitions),
+            frozenset(self.groups),
+        )
+
+
+class TransactionCoordinator:
+    """Transactions by transactional id. ``version`` is by which protocol it ends those of others: the
+    ones it fences or times out."""
+
+    def __init__(
+        self,
+        topics: Topics,
+        groups: GroupCoordinator,
+        new_producer_id: Callable[[], int],
+        *,
+        version: ProtocolVersion = 2,
+        max_timeout_ms: int = MAX_TIMEOUT_MS,
+    ) -> None:
+        self._topics = topics
+        self._groups = groups
+        self._new_producer_id = new_producer_id
+        self._version: ProtocolVersion = version
+        self._max_timeout_ms = max_timeout_ms
+        self._known: dict[str, _Transaction] = {}
+        self._ongoing: dict[str, _Transaction] = {}
+        self.next_deadline_ns: int | None = None
+        """``expire`` has nothing to do before; ``None`` while no transaction is ongoing."""
+
+    # -- producers -------------------------------------------------------------------------
+
+    def init_producer_id(
+        self,
+        transactional_id: str | None,
+        timeout_ms: int,
+        now: Moment,
+        expected: ProducerIdentity | None = None,
+    ) -> ProducerIdentity:
+        """The identity to write under from now on. What the former producer of the transactional id has
+        open is aborted, and its writes are refused from then on. A producer that continues names what
+        it wrote under before (``expected``, KIP-360).
+
+        Raises :class:`ProducerFenced`, :class:`InvalidTransactionTimeout`, or
+        :class:`ConfigurationError` for an empty transactional id.
+        """
+        if transactional_id is None:
+            return ProducerIdentity(self._new_producer_id(), 0)
+        if not transactional_id:
+            raise ConfigurationError("transactional_id='' is not possible: give a name")
+        if not 0 < timeout_ms <= self._max_timeout_ms:
+            raise InvalidTransactionTimeout(
+                f"a transaction timeout of {timeout_ms} ms is not possible: give 1 to {self._max_timeout_ms}"
+            )
+        found = self._known.get(transactional_id)
+        if found is None:
+            found = self._known[transactional_id] = _Transaction(transactional_id, self._new_producer_id())
+        elif expected is not None:
+            self._require_continuity(found, expected)
+        if found.state == "Ongoing":
+            self._fence(found, now)
+        self._next_epoch(found, expected)
+        found.state = "Empty"
+        found.start_ms = _NONE
+        found.timeout_ms = timeout_ms
+        found.was_timed_out = False
+        return found.identity
+
+    @staticmethod
+    def _require_continuity(found: _Transaction, expected: ProducerIdentity) -> None:
+        is_retry = (
+            expected.producer_id == found.former_producer_id and expected.epoch >= LAST_EPOCH - 1
+        )  # of a call that gave it a new producer id
+        if found.epoch != _NONE and expected.producer_id != found.producer_id and not is_retry:
+            raise _fenced(found)
+
+    def _next_epoch(self, found: _Transaction, expected: ProducerIdentity | None) -> None:
+        if found.is_exhausted and (expected is None or expected.epoch == found.epoch):
+            found.former_producer_id = found.producer_id
+            found.former_epoch = _NONE if expected is None else found.epoch
+            found.producer_id = self._new_producer_id()
+            found.epoch = 0
+        elif expected is None:
+            found.former_epoch = _NONE
+            found.epoch += 1
+        elif expected.epoch == found.epoch or found.epoch == _NONE:
+            found.former_epoch = found.epoch
+            found.epoch += 1
+        elif expected.epoch != found.former_epoch:  # else it is the same call once more
+            raise _fenced(found)
+
+    # -- a transaction ---------------------------------------------------------------------
+
+    def add_partitions(
+        self,
+        transactional_id: str,
+        producer: ProducerIdentity,
+        partitions: Iterable[TopicPartition],
+        now: Moment,
+    ) -> None:
+        """The producer is about to write to these logs; with the first, its transaction begins.
+
+        Raises :class:`UnknownProducerId`, :class:`ProducerFenced`, :class:`UnknownTopic`.
+        """
+        found = self._of(transactional_id, producer)
+        wanted = tuple(partitions)
+        for partition in wanted:
+            self._topics.log(partition)
+        self._begin(found, now)
+        found.partitions.update(wanted)
+
+    def add_offsets(self, transactional_id: str, producer: ProducerIdentity, group: str, now: Moment) -> None:
+        """The producer is about to commit offsets of this group."""
+        found = self._of(transactional_id, producer)
+        self._begin(found, now)
+        found.groups.add(group)
+
+    def admit(
+        self,
+        transactional_id: str,
+        log: PartitionLog,
+        producer: ProducerStamp,
+        count: int,
+        now: Moment,
+        version: ProtocolVersion = 2,
+    ) -> int | None:
+        """Whether a transactional batch of ``count`` records may be appended to the log now: ``None``, or
+        the first offset of the same batch that is stored already. A log that the transaction does not
+        have yet is added in version 2, and a :class:`NotInTransaction` in version 1.
+
+        Raises what ``add_partitions`` and :meth:`PartitionLog.admit` raise.
+        """
+        if log.producers.is_open(producer.producer_id, producer.epoch):
+            return log.admit(producer, count)
+        found = self._of(transactional_id, ProducerIdentity(producer.producer_id, producer.epoch))
+        if version == 2:
+            self._begin(found, now)
+            found.partitions.add(log.name)
+        elif log.name not in found.partitions:
+            raise NotInTransaction(
+                f"{log.name.topic}[{log.name.partition}] is not part of the transaction of "
+                f"{transactional_id!r}: abort it and begin anew"
+            )
+        return log.admit(producer, count, version)
+
+    def commit_offsets(
+        self,
+        transactional_id: str,
+        producer: ProducerIdentity,
+        group: str,
+        member_id: str,
+        generation: int,
+        offsets: Mapping[TopicPartition, CommittedOffset],
+        now: Moment,
+        version: ProtocolVersion = 2,
+    ) -> None:
+        """Store the group's progress when the transaction commits. A member is fenced as in a commit of
+        its own (KIP-447); clients without one give no ``member_id`` and a negative ``generation``.
+
+        Raises a :class:`NotAssigned`, and what ``admit`` raises.
+        """
+        found = self._of(transactional_id, producer)
+        if version == 1 and group not in found.groups:
+            raise NotInTransaction(
+                f"group {group!r} is not part of the transaction of {transactional_id!r}: "
+                "abort it and begin anew"
+            )
+        if version == 2:
+            self._begin(found, now)
+            found.groups.add(group)
+        self._groups.hold(group, found.producer_id, member_id, generation, offsets)
+
+    # -- the end ---------------------------------------------------------------------------
+
+    def end_transaction(
+        self,
+        transactional_id: str,
+        producer: ProducerIdentity,
+        is_commit: bool,
+        now: Moment,
+        version: ProtocolVersion = 2,
+    ) -> ProducerIdentity:
+        """Commit or abort everything of the transaction, and the identity to go on with: in version 2 with
+        a higher epoch. The same end once more, if its answer was lost, is answered again.
+
+        Raises :class:`UnknownProducerId`, :class:`ProducerFenced`, or :class:`InvalidTransactionState`
+        if there is no transaction to end or it ended the other way.
+        """
+        found = self._known.get(transactional_id)
+        is_retry = found is not None and version == 2 and _repeats_end(found, producer)
+        if found is None or not is_retry:
+            found = self._of(transactional_id, producer)
+            is_retry = version == 1
+        wanted: TransactionState = "CompleteCommit" if is_commit else "CompleteAbort"
+        if found.state == "Ongoing":
+            self._end(found, is_commit, version, now)
+        elif found.state == wanted and is_retry:
+            pass
+        elif version == 2 and not is_commit and not is_retry:
+            self._end(found, is_commit, version, now)  # its producer does not know that nothing came here
+        else:
+            raise InvalidTransactionState(
+                f"{transactional_id!r} has no transaction to {'commit' if is_commit else 'abort'}: "
+                f"its state is {found.state}"
+            )
+        return found.identity
+
+    def expire(self, now: Moment) -> list[str]:
+        """Abort the transactions that were open for longer than their timeout, and fence their producers;
+        the transactional ids."""
+        if self.next_deadline_ns is None or now.ns < self.next_deadline_ns:
+            return []
+        late = [found for found in self._ongoing.values() if found.deadline_ns <= now.ns]
+        for found in late:
+            self._fence(found, now)
+            found.was_timed_out = True
+        self.next_deadline_ns = min((found.deadline_ns for found in self._ongoing.values()), default=None)
+        return [found.transactional_id for found in late]
+
+    # -- telling ---------------------------------------------------------------------------
+
+    def describe(self, transactional_id: str) -> TransactionDescription:
+        """What is known of a transactional id; :class:`UnknownTransactionalId`."""
+        found = self._known.get(transactional_id)
+        if found is None:
+            raise UnknownTransactionalId(f"nobody initialised the transactional id {transactional_id!r}")
+        return found.describe()
+
+    def descriptions(self) -> list[TransactionDescription]:
+        """All transactional ids, sorted."""
+        return [self._known[name].describe() for name in sorted(self._known)]
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _of(self, transactional_id: str, producer: ProducerIdentity) -> _Transaction:
+        """The transactional id, if this is the producer that has it now."""
+        found = self._known.get(transactional_id)
+        if found is None or found.producer_id != producer.producer_id:
+            raise UnknownProducerId(
+                f"transactional id {transactional_id!r} does not belong to producer {producer.producer_id}: "
+                "another took it over, or it was never initialised"
+            )
+        if found.epoch != producer.epoch:
+            raise _fenced(found)
+        return found
+
+    def _begin(self, found: _Transaction, now: Moment) -> None:
+        if found.state != "Ongoing":
+            found.state = "Ongoing"
+            found.start_ms = now.ms
+            found.deadline_ns = now.ns + found.timeout_ms * _NS_PER_MS
+            self._ongoing[found.transactional_id] = found
+            if self.next_deadline_ns is None or found.deadline_ns < self.next_deadline_ns:
+                self.next_deadline_ns = found.deadline_ns
+
+    def _fence(self, found: _Transaction, now: Moment) -> None:
+        """Abort what is open in an epoch that no producer has."""
+        if self._version == 1:
+            found.epoch += 1
+            found.former_epoch = _NONE
+        self._end(found, False, self._version, now, is_fence=True)
+
+    def _end(
+        self,
+        found: _Transaction,
+        is_commit: bool,
+        version: ProtocolVersion,
+        now: Moment,
+        is_fence: bool = False,
+    ) -> None:
+        is_exhausted = found.is_exhausted and not is_fence
+        former = found.producer_id
+        if version == 2:
+            found.former_epoch = found.epoch
+            found.epoch += 1
+        for partition in sorted(found.partitions):
+            topic = self._topics.find(partition.topic)
+            if topic is not None and partition.partition < len(topic.logs):
+                topic.logs[partition.partition].end_transaction(former, found.epoch, is_commit, now.ms)
+        for group in sorted(found.groups):
+            self._groups.settle(group, former, is_commit, now.ns)
+        if version == 2 and is_exhausted:
+            found.former_producer_id = former
+            found.producer_id = self._new_producer_id()
+            found.epoch = 0
+        found.state = "CompleteCommit" if is_commit else "CompleteAbort"
+        found.start_ms = _NONE
+        found.partitions.clear()
+        found.groups.clear()
+        if self._ongoing.pop(found.transactional_id, None) is not None and not self._ongoing:
+            self.next_deadline_ns = None
+
+
+def _repeats_end(found: _Transaction, producer: ProducerIdentity) -> bool:
+    """Whether these are the id and epoch of the transaction that ended last, in version 2."""
+    if found.state not in ("CompleteCommit", "CompleteAbort"):
+        return False
+    if found.producer_id == producer.producer_id:
+        return found.epoch == producer.epoch + 1
+    is_last = producer.epoch == LAST_EPOCH - 1 and found.epoch == 0
+    return is_last and found.former_producer_id == producer.producer_id
+
+
+def _fenced(found: _Transaction) -> ProducerFenced:
+    if found.was_timed_out:
+        return ProducerFenced(
+            f"the transaction of {found.transactional_id!r} was open for longer than its timeout of "
+            f"{found.timeout_ms} ms: it was aborted and its producer fenced; make a new one, and shorter "
+            "transactions or a longer transaction_timeout_s"
+        )
+    return ProducerFenced(
+        f"a newer producer has the transactional id {found.transactional_id!r}: this one must stop. "
+        "Each instance needs a transactional id of its own"
+    )
