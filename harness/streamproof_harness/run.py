@@ -18,10 +18,10 @@ import msgspec
 from streamproof import Capabilities, aconnect, connect
 from streamproof_harness.clients._async.sender import AsyncSender
 from streamproof_harness.clients._sync.sender import Sender
-from streamproof_harness.clients.actors import Actor, TaskActor, ThreadActor, reader_actor, until
+from streamproof_harness.clients.actors import Actor, TaskActor, ThreadActor, client_actor, until
 from streamproof_harness.clients.findings import Findings, mark_id
 from streamproof_harness.clients.member import Colour
-from streamproof_harness.clients.plans import Place, ReaderPlan
+from streamproof_harness.clients.plans import Place, ReaderPlan, TransformPlan
 from streamproof_harness.history.recorder import Recorder
 from streamproof_harness.workloads.oracle import Oracle
 from streamproof_harness.workloads.workload import Message, Workload
@@ -49,7 +49,7 @@ class Group:
 
     name: str
     topics: tuple[str, ...]
-    plan: ReaderPlan
+    plan: ReaderPlan | TransformPlan
     members: list[Actor] = field(default_factory=list)
     hired: int = 0
 
@@ -146,6 +146,24 @@ class Run:
         await self._settled(group)
         return group
 
+    async def transformers(self, name: str, *topics: str, members: int = 1, **plan: Any) -> Group:
+        """Start a group that transforms, and wait until its members hold all logs. ``plan``: see
+        TransformPlan; ``{process}`` in its ``transactional_id`` is the member's own name."""
+        plan.setdefault("session_timeout_s", self.session_timeout_s)
+        group = Group(name, topics, TransformPlan(topics=topics, group=name, **plan))
+        self._groups[name] = group
+        for _ in range(members):
+            self.hire(group)
+        await self._settled(group)
+        return group
+
+    def transactional_id(self, application: str, instance: str = "{process}") -> str:
+        """The id for a member of an application, in the run's own name: each instance has one, and
+        keeps it when it is started again. Where a backend fences no member, all share one, which
+        is made theirs by partition."""
+        own = instance if self.capabilities.has_member_fencing else "all"
+        return f"{application}-{own}"
+
     def hire(self, group: Group, **changes: Any) -> Actor:
         """Add a member; ``changes`` to the group's plan hold for this one."""
         group.hired += 1
@@ -157,6 +175,11 @@ class Run:
         """Let a member leave in an orderly way, and wait until it did."""
         member.stop()
         await self.until(lambda: member.is_over, f"{member.process} closes")
+        self._raise_errors()
+
+    async def ended(self, member: Actor) -> None:
+        """Wait until a member has ended by itself: it was planned to crash."""
+        await self.until(lambda: member.is_over, f"{member.process} is gone")
         self._raise_errors()
 
     async def crash(self, group: Group, member: Actor) -> None:
@@ -176,9 +199,12 @@ class Run:
             group.members.remove(member)
             self.hire(group, **changes)
 
-    def _start(self, process: str, plan: ReaderPlan) -> Actor:
-        may_crash = plan.crash_after > 0
-        return reader_actor(
+    def _start(self, process: str, plan: ReaderPlan | TransformPlan) -> Actor:
+        may_crash = plan.crash_after > 0 if isinstance(plan, ReaderPlan) else plan.crash_at != ""
+        if isinstance(plan, TransformPlan) and plan.transactional_id is not None:
+            own = plan.transactional_id.format(process=process)
+            plan = msgspec.structs.replace(plan, transactional_id=own)
+        return client_actor(
             process,
             self.place,
             plan,
@@ -294,15 +320,15 @@ class Run:
 
     async def drain(self, timeout_s: float | None = None) -> bool:
         """Send an end mark to every log, and wait until every group handled the marks and has
-        nothing in hand. A topic that takes dead letters gets its marks when nobody can bury in it
-        any more. Notes whether that was complete."""
+        nothing in hand. A topic that others write to, with outputs or dead letters, gets its marks when
+        they are done. Notes whether that was complete."""
         await self.sent(timeout_s)
         self._rounds += 1
         left = {topic for group in self._groups.values() if group.active for topic in group.topics}
         marked: set[str] = set()
         is_complete = True
         while left and is_complete:
-            stage = (left - self._graves(left)) or left
+            stage = (left - self._sinks(left)) or left
             marked |= stage
             left -= stage
             is_complete = await self._drain_topics(stage, marked, timeout_s)
@@ -318,13 +344,14 @@ class Run:
         await self.sent(timeout_s)
         return await until(lambda: self._is_drained(marked), timeout_s or self.patience_s)
 
-    def _graves(self, topics: set[str]) -> set[str]:
-        """Where the readers of these topics bury what they cannot handle."""
-        return {
-            group.plan.dead_letter
+    def _sinks(self, topics: set[str]) -> set[str]:
+        """Where the readers of these topics write: what they transform, or bury."""
+        sinks = {
+            group.plan.dead_letter if isinstance(group.plan, ReaderPlan) else group.plan.to
             for group in self._groups.values()
-            if group.active and group.plan.dead_letter is not None and topics.intersection(group.topics)
+            if group.active and topics.intersection(group.topics)
         }
+        return {sink for sink in sinks if sink is not None}
 
     def _is_drained(self, topics: set[str]) -> bool:
         self._raise_errors()

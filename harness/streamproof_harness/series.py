@@ -88,7 +88,12 @@ class Series:
     def _file(self, scenario: Scenario, target: Target, colour: Colour) -> Path | None:
         if self.history is None or self.count == 1:
             return self.history
-        self.history.mkdir(parents=True, exist_ok=True)
+        try:
+            self.history.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"--history {self.history}: there are {self.count} runs, so it must name a folder: {error}"
+            ) from error
         return self.history / f"{scenario.name}.{target.backend}.{colour}.jsonl"
 
     def _plan(self) -> Iterator[tuple[Target, Scenario, Colour]]:

@@ -10,7 +10,7 @@ from streamproof._async.consumer import AsyncConsumer
 from streamproof._async.transactions import AsyncTransactions
 from streamproof.checks import HeadersLike, as_headers
 from streamproof.deliveries import AsyncDeliveries, AsyncDelivery
-from streamproof.errors import StreamproofError, UsageError
+from streamproof.errors import Closed, StreamproofError, UsageError
 from streamproof.records import Outgoing, TopicPartition
 
 if TYPE_CHECKING:
@@ -137,6 +137,8 @@ class AsyncTransaction:
         self._is_open = False
         try:
             await self._transactions.abort(self._timeout_s)
+        except Closed:
+            return  # closing the producer aborts what is open
         except StreamproofError as error:
             _log.warning("a transaction could not be aborted in an orderly way: %s", error)
         await self._turn_back(self._readers)

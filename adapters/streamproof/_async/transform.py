@@ -1,7 +1,7 @@
 """Read, process, write, exactly once: the loop around transactions."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, final
 
 from streamproof._async.colour import apply_each, now_s, pause_s
@@ -29,7 +29,7 @@ _ONCE_MORE = (TransactionAborted, TransactionUnknown, NotAssigned)
 
 async def atransform(
     consumer: AsyncConsumer[Any, Any],
-    fn: Callable[[Record[Any, Any]], Outputs],
+    fn: Callable[[Record[Any, Any]], Outputs | Awaitable[Outputs]],
     producer: AsyncProducer[Any, Any],
     *,
     to: str | None = None,
@@ -67,7 +67,7 @@ class AsyncTransform:
     def __init__(
         self,
         consumer: AsyncConsumer[Any, Any],
-        fn: Callable[[Record[Any, Any]], Outputs],
+        fn: Callable[[Record[Any, Any]], Outputs | Awaitable[Outputs]],
         producer: AsyncProducer[Any, Any],
         *,
         to: str | None = None,
@@ -105,7 +105,7 @@ class AsyncTransform:
                 elif idle_timeout_s is not None and now_s() - last_s >= idle_timeout_s:
                     break
         finally:
-            await self._release(tuple(self._owners))
+            await self.close()
         return done
 
     async def run_once(self, timeout_s: float = 0.5) -> int:
@@ -122,6 +122,11 @@ class AsyncTransform:
             return 0
         self._failures = 0
         return done
+
+    async def close(self) -> None:
+        """Let the producers of single logs go. ``run`` does it; who calls ``run_once`` by itself does it
+        at the end. Consumer and producer stay open."""
+        await self._release(tuple(self._owners))
 
     async def _transact(
         self,

@@ -11,7 +11,7 @@ from streamproof._sync.consumer import Consumer
 from streamproof._sync.transactions import Transactions
 from streamproof.checks import HeadersLike, as_headers
 from streamproof.deliveries import Deliveries, Delivery
-from streamproof.errors import StreamproofError, UsageError
+from streamproof.errors import Closed, StreamproofError, UsageError
 from streamproof.records import Outgoing, TopicPartition
 
 if TYPE_CHECKING:
@@ -138,6 +138,8 @@ class Transaction:
         self._is_open = False
         try:
             self._transactions.abort(self._timeout_s)
+        except Closed:
+            return  # closing the producer aborts what is open
         except StreamproofError as error:
             _log.warning("a transaction could not be aborted in an orderly way: %s", error)
         self._turn_back(self._readers)

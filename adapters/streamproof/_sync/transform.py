@@ -30,7 +30,7 @@ _ONCE_MORE = (TransactionAborted, TransactionUnknown, NotAssigned)
 
 def transform(
     consumer: Consumer[Any, Any],
-    fn: Callable[[Record[Any, Any]], Outputs],
+    fn: Callable[[Record[Any, Any]], Outputs | Outputs],
     producer: Producer[Any, Any],
     *,
     to: str | None = None,
@@ -68,7 +68,7 @@ class Transform:
     def __init__(
         self,
         consumer: Consumer[Any, Any],
-        fn: Callable[[Record[Any, Any]], Outputs],
+        fn: Callable[[Record[Any, Any]], Outputs | Outputs],
         producer: Producer[Any, Any],
         *,
         to: str | None = None,
@@ -106,7 +106,7 @@ class Transform:
                 elif idle_timeout_s is not None and now_s() - last_s >= idle_timeout_s:
                     break
         finally:
-            self._release(tuple(self._owners))
+            self.close()
         return done
 
     def run_once(self, timeout_s: float = 0.5) -> int:
@@ -123,6 +123,11 @@ class Transform:
             return 0
         self._failures = 0
         return done
+
+    def close(self) -> None:
+        """Let the producers of single logs go. ``run`` does it; who calls ``run_once`` by itself does it
+        at the end. Consumer and producer stay open."""
+        self._release(tuple(self._owners))
 
     def _transact(
         self,

@@ -20,12 +20,14 @@ from streamproof.records import AtTime, Position
 from streamproof_harness.clients._async.reader import AsyncReader
 from streamproof_harness.clients._async.recorded import Crash as AsyncCrash
 from streamproof_harness.clients._async.sender import AsyncSender
+from streamproof_harness.clients._async.transformer import AsyncTransformer
 from streamproof_harness.clients._sync.reader import Reader
 from streamproof_harness.clients._sync.recorded import Crash
 from streamproof_harness.clients._sync.sender import Sender
+from streamproof_harness.clients._sync.transformer import Transformer
 from streamproof_harness.clients.findings import Reporter, replay
-from streamproof_harness.clients.member import Colour, MemberOrders
-from streamproof_harness.clients.plans import Place, ReaderPlan
+from streamproof_harness.clients.member import Colour, MemberOrders, async_client, sync_client
+from streamproof_harness.clients.plans import Place, ReaderPlan, TransformPlan
 from streamproof_harness.history.recorder import Recorder
 
 
@@ -58,9 +60,9 @@ class Actor(Protocol):
 
 
 class ThreadActor:
-    """A blocking sender or reader on a thread of its own."""
+    """A blocking client on a thread of its own."""
 
-    def __init__(self, client: Sender | Reader) -> None:
+    def __init__(self, client: Sender | Reader | Transformer) -> None:
         self.process = client.process
         self._client = client
         self._thread = threading.Thread(target=client.run, name=client.process, daemon=True)
@@ -73,7 +75,7 @@ class ThreadActor:
         self.order("crash")
 
     def order(self, verb: str, argument: Position | None = None) -> None:
-        assert isinstance(self._client, Reader), "only readers take orders"
+        assert not isinstance(self._client, Sender), "senders take no orders"
         self._client.order(verb, argument)
 
     @property
@@ -82,13 +84,13 @@ class ThreadActor:
 
     @property
     def is_crashed(self) -> bool:
-        return isinstance(self._client, Reader) and self._client.is_crashed
+        return not isinstance(self._client, Sender) and self._client.is_crashed
 
 
 class TaskActor:
-    """An async sender or reader as a task of the conductor's loop."""
+    """An async client as a task of the conductor's loop."""
 
-    def __init__(self, client: AsyncSender | AsyncReader) -> None:
+    def __init__(self, client: AsyncSender | AsyncReader | AsyncTransformer) -> None:
         self.process = client.process
         self._client = client
         running: Coroutine[Any, Any, None] = client.run()
@@ -101,7 +103,7 @@ class TaskActor:
         self.order("crash")
 
     def order(self, verb: str, argument: Position | None = None) -> None:
-        assert isinstance(self._client, AsyncReader), "only readers take orders"
+        assert not isinstance(self._client, AsyncSender), "senders take no orders"
         self._client.order(verb, argument)
 
     @property
@@ -112,7 +114,7 @@ class TaskActor:
 
     @property
     def is_crashed(self) -> bool:
-        return isinstance(self._client, AsyncReader) and self._client.is_crashed
+        return not isinstance(self._client, AsyncSender) and self._client.is_crashed
 
 
 class MemberActor:
@@ -181,23 +183,24 @@ class MemberActor:
             self._process.stdin.flush()
 
 
-def reader_actor(
+def client_actor(
     process: str,
     place: Place,
-    plan: ReaderPlan,
+    plan: ReaderPlan | TransformPlan,
     colour: Colour,
     recorder: Recorder,
     reporter: Reporter,
     *,
     is_isolated: bool,
 ) -> Actor:
-    """Start a reader; ``is_isolated`` gives it a process of the operating system."""
+    """Start a reading or transforming client; ``is_isolated`` gives it a process of the operating
+    system."""
+    orders = MemberOrders(process, place, plan, colour, recorder.start_ns, -1, -1)
     if is_isolated:
-        orders = MemberOrders(process, place, plan, colour, recorder.start_ns, -1, -1)
         return MemberActor(orders, recorder, reporter)
     if colour == "sync":
-        return ThreadActor(Reader(process, place, plan, recorder, reporter, _raise_crash))
-    return TaskActor(AsyncReader(process, place, plan, recorder, reporter, _raise_async_crash))
+        return ThreadActor(sync_client(orders, recorder, reporter, _raise_crash))
+    return TaskActor(async_client(orders, recorder, reporter, _raise_async_crash))
 
 
 def _raise_crash() -> None:
@@ -220,4 +223,4 @@ async def until(
     return True
 
 
-__all__ = ["Actor", "AtTime", "MemberActor", "TaskActor", "ThreadActor", "reader_actor", "until"]
+__all__ = ["Actor", "AtTime", "MemberActor", "TaskActor", "ThreadActor", "client_actor", "until"]

@@ -47,6 +47,10 @@ class Reporter(Protocol):
         """A mutant did its harm in this process."""
         ...
 
+    def fenced(self, member: str, error: str) -> None:
+        """Another producer took over its transactional id, and the process ended."""
+        ...
+
 
 class Findings:
     """Everything reported so far. ``on_handled`` is called for each handled record of a workload."""
@@ -62,6 +66,7 @@ class Findings:
         self.marks: dict[str, set[str]] = {}
         self.errors: list[str] = []
         self.unsent: list[str] = []
+        self.fenced_members: list[str] = []
         self.strikes = 0
         self.acknowledged = 0
         self.unsettled = 0
@@ -100,6 +105,10 @@ class Findings:
     def struck(self, process: str) -> None:
         with self._lock:
             self.strikes += 1
+
+    def fenced(self, member: str, error: str) -> None:
+        with self._lock:
+            self.fenced_members.append(member)
 
     def settled(self, is_acknowledged: bool) -> None:
         """A send that was under way got its outcome."""
@@ -166,6 +175,9 @@ class PipedFindings:
     def struck(self, process: str) -> None:
         self._write(_Line("struck", process))
 
+    def fenced(self, member: str, error: str) -> None:
+        self._write(_Line("fenced", member, error))
+
     def _write(self, line: _Line) -> None:
         view = memoryview(msgspec.json.encode(line) + b"\n")
         with self._lock:
@@ -193,6 +205,8 @@ def replay(pipe: IO[bytes], reporter: Reporter) -> None:
                 reporter.buried(line.who, line.id)
             case "struck":
                 reporter.struck(line.who)
+            case "fenced":
+                reporter.fenced(line.who, str(line.what))
             case _:
                 reporter.failed(line.who, str(line.what))
 

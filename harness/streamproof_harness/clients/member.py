@@ -1,4 +1,4 @@
-"""A reader in a process of the operating system, so that a crash is a crash: ``python -m`` this module.
+"""A client in a process of the operating system, so that a crash is a crash: ``python -m`` this module.
 
 It is given its orders as JSON on standard input, and two pipes: one for the events of the history,
 one for findings. It ends on SIGTERM in an orderly way, and on SIGKILL as processes do. When the
@@ -10,26 +10,29 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
 from streamproof_harness.clients._async.reader import AsyncReader
+from streamproof_harness.clients._async.transformer import AsyncTransformer
 from streamproof_harness.clients._sync.reader import Reader
-from streamproof_harness.clients.findings import PipedFindings
-from streamproof_harness.clients.plans import Place, ReaderPlan
-from streamproof_harness.history.recorder import PipeRecorder
+from streamproof_harness.clients._sync.transformer import Transformer
+from streamproof_harness.clients.findings import PipedFindings, Reporter
+from streamproof_harness.clients.plans import Place, ReaderPlan, TransformPlan
+from streamproof_harness.history.recorder import EventRecorder, PipeRecorder
 from streamproof_harness.logs import log_to_stderr
 
 Colour = Literal["sync", "async"]
 
 
 class MemberOrders(msgspec.Struct, frozen=True):
-    """The first line on standard input; further lines are single words for the reader."""
+    """The first line on standard input; further lines are single words for the client."""
 
     process: str
     place: Place
-    plan: ReaderPlan
+    plan: ReaderPlan | TransformPlan
     colour: Colour
     start_ns: int
     events: int
@@ -40,31 +43,51 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _obey(reader: Reader | AsyncReader) -> None:
+def sync_client(
+    orders: MemberOrders, recorder: EventRecorder, reporter: Reporter, die: Callable[[], None]
+) -> Reader | Transformer:
+    """The blocking client that these orders are for."""
+    process, place, plan = orders.process, orders.place, orders.plan
+    if isinstance(plan, TransformPlan):
+        return Transformer(process, place, plan, recorder, reporter, die)
+    return Reader(process, place, plan, recorder, reporter, die)
+
+
+def async_client(
+    orders: MemberOrders, recorder: EventRecorder, reporter: Reporter, die: Callable[[], None]
+) -> AsyncReader | AsyncTransformer:
+    """The async client that these orders are for."""
+    process, place, plan = orders.process, orders.place, orders.plan
+    if isinstance(plan, TransformPlan):
+        return AsyncTransformer(process, place, plan, recorder, reporter, die)
+    return AsyncReader(process, place, plan, recorder, reporter, die)
+
+
+def _obey(client: Reader | Transformer | AsyncReader | AsyncTransformer) -> None:
     for line in sys.stdin:
         word = line.strip()
         if word == "stop":
-            reader.stop()
+            client.stop()
         elif word:
-            reader.order(word)
-    reader.stop()
+            client.order(word)
+    client.stop()
 
 
 def main() -> None:
-    """Run one reader to its end."""
+    """Run one client to its end."""
     log_to_stderr()
     orders = msgspec.json.decode(sys.stdin.readline(), type=MemberOrders)
     recorder = PipeRecorder(orders.events, orders.start_ns)
     reporter = PipedFindings(orders.findings)
-    make = Reader if orders.colour == "sync" else AsyncReader
-    reader = make(orders.process, orders.place, orders.plan, recorder, reporter, _die)
-    signal.signal(signal.SIGTERM, lambda *_: reader.stop())
+    make = sync_client if orders.colour == "sync" else async_client
+    client = make(orders, recorder, reporter, _die)
+    signal.signal(signal.SIGTERM, lambda *_: client.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_obey, args=(reader,), name="orders", daemon=True).start()
-    if isinstance(reader, AsyncReader):
-        asyncio.run(reader.run())
+    threading.Thread(target=_obey, args=(client,), name="orders", daemon=True).start()
+    if isinstance(client, AsyncReader | AsyncTransformer):
+        asyncio.run(client.run())
     else:
-        reader.run()
+        client.run()
     recorder.close()
 
 

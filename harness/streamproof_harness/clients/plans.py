@@ -63,7 +63,37 @@ class FailurePlan(msgspec.Struct, frozen=True):
         return bool(self.one_in and draw // 7 % self.one_in == 0 and attempt <= self.times)
 
 
-class ReaderPlan(msgspec.Struct, frozen=True):
+Step = Literal["", "polled", "handled", "produced", "stored", "committing", "committed"]
+"""Of a transaction: records are there · the first is computed · the outputs are sent · the progress is
+in the transaction · the commit is about to be asked for · it was answered."""
+
+STEPS: tuple[Step, ...] = ("polled", "handled", "produced", "stored", "committing", "committed")
+
+
+class TransformPlan(msgspec.Struct, frozen=True, tag=True):
+    """One member of a group that transforms ``topics`` into ``to`` by an application, which see
+    :data:`~streamproof_harness.applications.APPLICATIONS`.
+
+    Without a ``transactional_id`` it sends and commits as people do without transactions.
+    ``crash_at``: it dies, without a word, when it reaches that step in its transaction number
+    ``crash_after``. One transaction in ``abort_one_in`` or so (0: none) is aborted.
+    """
+
+    topics: tuple[str, ...]
+    group: str
+    to: str
+    application: str
+    transactional_id: str | None
+    max_records: int = 50
+    session_timeout_s: float = 6.0
+    transaction_timeout_s: float = 10.0
+    restore_s: float = 30.0
+    crash_at: Step = ""
+    crash_after: int = 1
+    abort_one_in: int = 0
+
+
+class ReaderPlan(msgspec.Struct, frozen=True, tag=True):
     """One member of a group, or one reader on its own.
 
     ``crash_after``: it dies, without a word, after its handler was done with that many records

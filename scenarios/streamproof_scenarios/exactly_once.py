@@ -1,0 +1,54 @@
+"""Sensor readings become averages per zone and minute, exactly once, though the workers crash.
+
+Read, process, write: each worker polls readings, goes on with the averages of its partitions, and
+sends every new average in one transaction with its progress. Workers die at every step of that, one
+after the other; the next one reads the averages back and goes on. In the end each reading must have
+led to exactly one average that readers can see, and the last averages must be the right ones.
+"""
+
+from streamproof_harness.applications.minute_averages import MinuteAveragesOracle
+from streamproof_harness.clients.plans import STEPS
+from streamproof_harness.run import Run
+from streamproof_harness.scenario import scenario
+from streamproof_harness.workloads import workload
+
+
+@scenario(
+    "exactly-once",
+    "averages of readings are exact though the worker crashes at every step of its transactions",
+    contract={"base": "exactly-once", "order": "partition"},
+    evidence={
+        "transform-not-exactly-once": 1000,
+        "transform-not-atomic": 10,
+        "torn-transaction": 10,
+        "aborted-read": 100,
+    },
+    parameters={"rate": 500, "seconds": 6, "devices": 50},
+    backends=("memory", "kafka"),
+    why_not={"rabbitmq": "AMQP has no transactions over several queues: see the scenario effect-once"},
+    crashes=True,
+)
+async def exactly_once(run: Run) -> None:
+    readings = workload("sensors", seed=run.seed, **run.parameters)
+    source = await run.topic("readings", partitions=4)
+    sink = await run.topic("averages", partitions=4)
+    await run.group("dashboard", sink)
+    workers = await run.transformers(
+        "averages",
+        source,
+        members=2,
+        to=sink,
+        application="minute-averages",
+        transactional_id=run.transactional_id("averages"),
+        abort_one_in=200,
+    )
+    run.oracles["dashboard"] = MinuteAveragesOracle(readings)
+    run.produce(readings, source)
+    # Started again under its own id, a worker fences what its former self left open.
+    own = run.transactional_id("averages", "started-again")
+    for step in STEPS:
+        doomed = run.hire(workers, transactional_id=own, crash_at=step, crash_after=3)
+        await run.ended(doomed)
+        run.claim(doomed.is_crashed, f"a worker died in the middle of its work: {step}")
+    run.hire(workers, transactional_id=own)
+    await run.drain()
