@@ -18,7 +18,7 @@ import msgspec
 from streamproof import Capabilities, aconnect, connect
 from streamproof_harness.clients._async.sender import AsyncSender
 from streamproof_harness.clients._sync.sender import Sender
-from streamproof_harness.clients.actors import Actor, TaskActor, ThreadActor, client_actor, until
+from streamproof_harness.clients.actors import Actor, MemberActor, TaskActor, ThreadActor, client_actor, until
 from streamproof_harness.clients.findings import Findings, mark_id
 from streamproof_harness.clients.member import Colour
 from streamproof_harness.clients.plans import Place, ReaderPlan, TransformPlan
@@ -177,6 +177,18 @@ class Run:
         await self.until(lambda: member.is_over, f"{member.process} closes")
         self._raise_errors()
 
+    async def hung(self, member: Actor) -> None:
+        """Wait until a member hangs, as it was planned to."""
+        hanging = self.findings.hanging_members
+        await self.until(lambda: member.process in hanging, f"{member.process} hangs")
+        self.recorder.note("conductor", "fault", fault="hang", target=member.process, phase="start")
+
+    def wake(self, member: Actor) -> None:
+        """Let a member that hangs go on."""
+        assert isinstance(member, MemberActor), "only processes of the operating system hang alone"
+        member.wake()
+        self.recorder.note("conductor", "fault", fault="hang", target=member.process, phase="stop")
+
     async def ended(self, member: Actor) -> None:
         """Wait until a member has ended by itself: it was planned to crash."""
         await self.until(lambda: member.is_over, f"{member.process} is gone")
@@ -200,7 +212,10 @@ class Run:
             self.hire(group, **changes)
 
     def _start(self, process: str, plan: ReaderPlan | TransformPlan) -> Actor:
-        may_crash = plan.crash_after > 0 if isinstance(plan, ReaderPlan) else plan.crash_at != ""
+        if isinstance(plan, ReaderPlan):
+            may_crash = plan.crash_after > 0
+        else:
+            may_crash = plan.crash_at != "" or plan.hang_at != ""
         if isinstance(plan, TransformPlan) and plan.transactional_id is not None:
             own = plan.transactional_id.format(process=process)
             plan = msgspec.structs.replace(plan, transactional_id=own)

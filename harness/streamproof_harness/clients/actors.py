@@ -141,10 +141,15 @@ class MemberActor:
         self._write(msgspec.json.encode(orders))
 
     def stop(self) -> None:
+        self.wake()
         self._write(b"stop")
 
     def crash(self) -> None:
         self._process.send_signal(signal.SIGKILL)
+
+    def wake(self) -> None:
+        """Let a process that hangs go on."""
+        self._process.send_signal(signal.SIGCONT)
 
     def order(self, verb: str, argument: Position | None = None) -> None:
         assert argument is None, "a reader in a process of its own takes no positions"

@@ -47,6 +47,10 @@ class Reporter(Protocol):
         """A mutant did its harm in this process."""
         ...
 
+    def hanging(self, member: str) -> None:
+        """The process is about to hang, as planned."""
+        ...
+
     def fenced(self, member: str, error: str) -> None:
         """Another producer took over its transactional id, and the process ended."""
         ...
@@ -67,6 +71,7 @@ class Findings:
         self.errors: list[str] = []
         self.unsent: list[str] = []
         self.fenced_members: list[str] = []
+        self.hanging_members: list[str] = []
         self.strikes = 0
         self.acknowledged = 0
         self.unsettled = 0
@@ -105,6 +110,10 @@ class Findings:
     def struck(self, process: str) -> None:
         with self._lock:
             self.strikes += 1
+
+    def hanging(self, member: str) -> None:
+        with self._lock:
+            self.hanging_members.append(member)
 
     def fenced(self, member: str, error: str) -> None:
         with self._lock:
@@ -175,6 +184,9 @@ class PipedFindings:
     def struck(self, process: str) -> None:
         self._write(_Line("struck", process))
 
+    def hanging(self, member: str) -> None:
+        self._write(_Line("hanging", member))
+
     def fenced(self, member: str, error: str) -> None:
         self._write(_Line("fenced", member, error))
 
@@ -205,6 +217,8 @@ def replay(pipe: IO[bytes], reporter: Reporter) -> None:
                 reporter.buried(line.who, line.id)
             case "struck":
                 reporter.struck(line.who)
+            case "hanging":
+                reporter.hanging(line.who)
             case "fenced":
                 reporter.fenced(line.who, str(line.what))
             case _:

@@ -76,7 +76,9 @@ class TransformPlan(msgspec.Struct, frozen=True, tag=True):
 
     Without a ``transactional_id`` it sends and commits as people do without transactions.
     ``crash_at``: it dies, without a word, when it reaches that step in its transaction number
-    ``crash_after``. One transaction in ``abort_one_in`` or so (0: none) is aborted.
+    ``crash_after``. ``hang_at``: it hangs there, as a process does whose machine sleeps, until it is
+    told to go on; only processes of the operating system can. One transaction in ``abort_one_in`` or
+    so (0: none) is aborted.
     """
 
     topics: tuple[str, ...]
@@ -90,6 +92,7 @@ class TransformPlan(msgspec.Struct, frozen=True, tag=True):
     restore_s: float = 30.0
     crash_at: Step = ""
     crash_after: int = 1
+    hang_at: Step = ""
     abort_one_in: int = 0
 
 

@@ -1,5 +1,7 @@
 """A transforming process: reads one topic, computes, writes another, in transactions or without."""
 
+import os
+import signal
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -57,6 +59,7 @@ class AsyncTransformer:
         self._die = die
         self._is_stopping = False
         self._is_to_crash = False
+        self._has_hung = False
         self._application = APPLICATIONS[plan.application]()
         self._restored: dict[TopicPartition, int] = {}
         self._batch: list[Record[Any, Any]] = []
@@ -160,8 +163,13 @@ class AsyncTransformer:
         """A step of a transaction is done: crash, if the plan says so here."""
         if step == "polled":
             self._transactions += 1
-        if step == self.plan.crash_at and self._transactions >= self.plan.crash_after:
+        is_time = self._transactions >= self.plan.crash_after
+        if step == self.plan.crash_at and is_time:
             self.die()
+        if step == self.plan.hang_at and is_time and not self._has_hung:
+            self._has_hung = True
+            self._reporter.hanging(self.process)
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     # -- what is computed ----------------------------------------------------------------------
 

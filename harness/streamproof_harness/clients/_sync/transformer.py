@@ -2,6 +2,8 @@
 # harness/streamproof_harness/clients/_async/transformer.py
 """A transforming process: reads one topic, computes, writes another, in transactions or without."""
 
+import os
+import signal
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,6 +61,7 @@ class Transformer:
         self._die = die
         self._is_stopping = False
         self._is_to_crash = False
+        self._has_hung = False
         self._application = APPLICATIONS[plan.application]()
         self._restored: dict[TopicPartition, int] = {}
         self._batch: list[Record[Any, Any]] = []
@@ -162,8 +165,13 @@ class Transformer:
         """A step of a transaction is done: crash, if the plan says so here."""
         if step == "polled":
             self._transactions += 1
-        if step == self.plan.crash_at and self._transactions >= self.plan.crash_after:
+        is_time = self._transactions >= self.plan.crash_after
+        if step == self.plan.crash_at and is_time:
             self.die()
+        if step == self.plan.hang_at and is_time and not self._has_hung:
+            self._has_hung = True
+            self._reporter.hanging(self.process)
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     # -- what is computed ----------------------------------------------------------------------
 
