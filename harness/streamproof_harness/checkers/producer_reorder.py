@@ -6,6 +6,7 @@ from streamproof_harness.checkers.wording import Words, example, found
 from streamproof_harness.contract import Contract
 from streamproof_harness.history.codes import Array, Ints
 from streamproof_harness.terms import Terms
+from streamproof_harness.terms.order import stable_order
 from streamproof_harness.verdict import Example, Finding
 
 
@@ -50,9 +51,7 @@ def _judge(terms: Terms, rows: Ints, owner: Ints) -> Finding:
 
 def in_lanes(rows: Ints, lane: Array) -> tuple[Ints, Array]:
     """`rows` sorted by lane, in their order within each, and which of them begin a lane."""
-    if len(lane) and lane.max() < 2**16:
-        lane = lane.astype(np.uint16)  # so that numpy sorts by radix, in linear time
-    order = np.argsort(lane, kind="stable")
+    order = stable_order(lane)
     ranked = lane[order]
     starts = np.ones(len(rows), np.bool_)
     starts[1:] = ranked[1:] != ranked[:-1]

@@ -15,7 +15,9 @@ from streamproof_harness.terms import transactions
 from streamproof_harness.terms.assignments import Assignments, SessionEnd, assignments_of
 from streamproof_harness.terms.attempts import Courses, courses_of
 from streamproof_harness.terms.commits import Commits, commits_of
+from streamproof_harness.terms.coverage import Coverage, coverage_of
 from streamproof_harness.terms.excuses import Excuses, fault_spans
+from streamproof_harness.terms.order import occurring
 from streamproof_harness.terms.positions import Logs, Places
 from streamproof_harness.terms.ranges import Ranges, Reader
 from streamproof_harness.terms.readers import polled_by, readers_of
@@ -29,6 +31,7 @@ from streamproof_harness.terms.sessions import (
     sessions_of,
     true_ends,
 )
+from streamproof_harness.terms.transactions import Transactions
 
 _NONE = np.empty(0, np.int64)
 
@@ -250,9 +253,10 @@ class Terms:
     def txn_numbers(self) -> dict[str, int]:
         """The number of each transaction that anything belongs to."""
         numbers = {name: number for number, name in enumerate(self.history.names.txns)}
-        for op in ("begin", "end"):
+        for op in ("begin", "end", "commit"):
             for call in self.history.calls_of.get(op, ()):
-                numbers.setdefault(str(call.invoked.txn), len(numbers))
+                if isinstance(call.invoked.txn, str):
+                    numbers.setdefault(call.invoked.txn, len(numbers))
         return numbers
 
     @cached_property
@@ -262,13 +266,41 @@ class Terms:
         numbers = self.txn_numbers
         ends = history.calls_of.get("end", [])
         states = transactions.declared_states(len(numbers), numbers, ends)
-        if not len(history.sends.txn.rows):
-            return states
-        of_send = history.sends.txn.dense(len(history.sends.id), absent=-1)
-        known = self.record_send >= 0
-        known &= ~history.polls.uncommitted[history.records.poll]
-        polled = of_send[self.record_send[known]]
-        return transactions.prove(states, polled[polled >= 0])
+        return transactions.prove(states, self.record_txn[self.read_committed_of_txns])
+
+    @cached_property
+    def send_txn(self) -> Ints:
+        """The transaction of each send, -1 where there is none."""
+        return self.history.sends.txn.dense(len(self.history.sends.id), absent=-1)
+
+    @cached_property
+    def record_txn(self) -> Ints:
+        """The transaction that sent each polled record, -1 where there is none."""
+        if not len(self.history.sends.txn.rows):
+            return np.full(len(self.record_send), -1)
+        return np.where(self.record_send >= 0, self.send_txn[self.record_send], -1)
+
+    @cached_property
+    def read_committed_of_txns(self) -> Ints:
+        """The rows of the records of transactions that read-committed polls returned, as they came."""
+        polls = self.history.polls
+        rows = np.flatnonzero(self.record_txn >= 0)
+        return rows[~polls.uncommitted[self.history.records.poll[rows]]]
+
+    @cached_property
+    def transactions(self) -> Transactions:
+        """The table of the transactions."""
+        rows = self.read_committed_of_txns[::-1]  # so that the first is written last
+        first_seen = np.full(len(self.txn_numbers), transactions.NEVER)
+        first_seen[self.record_txn[rows]] = self.history.polls.completed[self.history.records.poll[rows]]
+        return transactions.transactions_of(
+            self.txn_numbers, self.txn_states, self.history.calls_of, self.processes, first_seen
+        )
+
+    @cached_property
+    def coverage(self) -> Coverage:
+        """Which polls belong to which transaction."""
+        return coverage_of(self)
 
     @cached_property
     def _txn_stands(self) -> Array:
@@ -328,10 +360,8 @@ class Terms:
 
     @cached_property
     def _session_ends(self) -> tuple[list[SessionEnd], list[tuple[int, int]]]:
-        stands = transactions.stands(self.txn_states)
-        uncommitted = {name for name, number in self.txn_numbers.items() if not stands[number]}
         return session_ends(
-            self.history, self.logs, self.assignments, self.polled_by, uncommitted, self.processes
+            self.history, self.logs, self.assignments, self.polled_by, self.transactions, self.processes
         )
 
     @cached_property
@@ -402,8 +432,7 @@ class Terms:
         groups: dict[int, set[int]] = {}
         polls, handles = self.history.polls, self.history.handles
         for process, group in ((polls.process, self.poll_group), (handles.process, self.handle_group)):
-            pairs = np.unique(process * np.int64(len(self.groups)) + group)
-            for pair in pairs.tolist():
+            for pair in occurring(process * np.int64(len(self.groups)) + group).tolist():
                 groups.setdefault(pair // len(self.groups), set()).add(pair % len(self.groups))
         for event in [*self.history.notes, *(call.invoked for call in self.history.rare_calls)]:
             if event.op in ("assign", "revoke", "lost") or isinstance(event.group, str):

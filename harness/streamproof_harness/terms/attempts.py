@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamproof_harness.history import Event
-from streamproof_harness.history.codes import FAIL, OK, OP, Array
+from streamproof_harness.history.codes import FAIL, OK, OP, Array, Ints
 
 if TYPE_CHECKING:
     from streamproof_harness.terms import Terms
@@ -62,8 +62,9 @@ def courses_of(terms: Terms) -> Courses:
     builder.add_notes()
     builder.add_deliveries()
     counts: dict[int, int] = {}
-    for group, number in zip(*np.unique(terms.handle_group[plain], return_counts=True), strict=True):
-        counts[int(group)] = int(number)
+    for group, number in enumerate(np.bincount(terms.handle_group[plain]).tolist()):
+        if number:
+            counts[group] = number
     return Courses(builder.notable(), counts)
 
 
@@ -82,10 +83,30 @@ class _Builder:
         self._groups = set(terms.handle_group[self._is_handle].tolist())
         self._groups |= {group for group, _ in self._buried}
         ids = terms.history.sends.id
-        copies = np.flatnonzero(terms.parents >= 0)
+        copies = self._possible_attempts()
         self._copies = dict(zip(ids[copies].tolist(), copies.tolist(), strict=True))
         self._parents = dict(zip(ids[copies].tolist(), ids[terms.parents[copies]].tolist(), strict=True))
         self._tries, self._sent_away = self._tries_of_linked()
+
+    def _possible_attempts(self) -> Ints:
+        """Sends that may be further attempts of what they derive from: a group that had sent that off
+        to some topic, or has tried both. The outputs of a transformation, say, are none."""
+        terms, handles = self.terms, self.handles
+        count = np.int64(len(terms.history.sends.id))
+        may_be = np.zeros(count, np.bool_)
+        rows = np.flatnonzero(terms.send_of(handles.id) >= 0)
+        send, group = terms.send_of(handles.id[rows]), terms.handle_group[rows]
+        is_away = (handles.op[rows] == OP["nack"]) & (handles.to[rows] >= 0) & (handles.outcome[rows] != FAIL)
+        may_be[send[is_away]] = True
+        may_be = may_be[terms.parents] & (terms.parents >= 0)
+        tried = self._is_handle[rows]
+        send, group = send[tried], group[tried]
+        known = np.sort(group * count + send)
+        copy, parent = send, terms.parents[send]
+        at = np.minimum(np.searchsorted(known, group * count + parent), max(0, len(known) - 1))
+        if len(known):
+            may_be[copy[(parent >= 0) & (known[at] == group * count + parent)]] = True
+        return np.flatnonzero(may_be)
 
     def _tries_of_linked(self) -> tuple[dict[tuple[int, int], list[int]], set[tuple[int, int, int]]]:
         """Handlings of records that are copies or have some; and where records were sent off to."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamproof_harness.history.codes import FAIL, Ints
+from streamproof_harness.terms.order import occurring, stable_order
 from streamproof_harness.terms.ranges import Reader
 
 if TYPE_CHECKING:
@@ -48,10 +49,8 @@ def polled_by(terms: Terms) -> dict[tuple[int, int], tuple[Ints, Ints]]:
     history = terms.history
     count = terms.logs.count
     pair = history.polls.process[history.records.poll] * np.int64(count) + terms.record_log
-    if len(pair) and pair.max() < 2**16:
-        pair = pair.astype(np.uint16)  # so that numpy sorts by radix, in linear time
-    order = np.argsort(pair, kind="stable")
-    ranked = pair[order].astype(np.int64)
+    order = stable_order(pair)
+    ranked = pair[order]
     polled: dict[tuple[int, int], tuple[Ints, Ints]] = {}
     cuts = np.flatnonzero(np.diff(ranked, prepend=-1, append=-1)).tolist()
     for start, stop in pairwise(cuts):
@@ -66,7 +65,7 @@ def _add_unassigned(terms: Terms, readers: dict[tuple[int, int], Reader]) -> Non
     """A process without any `assign` holds every log of its topics."""
     history, logs = terms.history, terms.logs
     topics: dict[int, set[int]] = {
-        int(process): set() for process in np.unique(history.polls.process).tolist()
+        int(process): set() for process in occurring(history.polls.process).tolist()
     }
     for note in history.notes_of.get("open", ()):
         process = terms.processes[note.process]

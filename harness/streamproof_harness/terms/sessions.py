@@ -16,7 +16,9 @@ from streamproof_harness.history.codes import FAIL, OP, Array, Ints
 from streamproof_harness.history.columns import History
 from streamproof_harness.history.tables import RareCall
 from streamproof_harness.terms.assignments import Assignments, SessionEnd
+from streamproof_harness.terms.order import stable_order
 from streamproof_harness.terms.positions import Logs
+from streamproof_harness.terms.transactions import NEVER, Transactions
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +62,13 @@ def session_ends(
     logs: Logs,
     assignments: Assignments,
     polled: Iterable[tuple[int, int]],
-    uncommitted: set[str],
+    txns: Transactions,
     numbers: dict[str, int],
 ) -> tuple[list[SessionEnd], list[tuple[int, int]]]:
     """All ends: of one log (those of assignments included), and of all logs of a process.
 
-    `polled`: the processes and the logs that they polled from; `uncommitted`: the transactions that
-    did not commit; `numbers`: those of the processes. The second list holds pairs of process and
-    event index.
+    `polled`: the processes and the logs that they polled from; `numbers`: those of the processes.
+    The second list holds pairs of process and event index.
     """
     ends = list(assignments.ends)
     for process, log in polled:
@@ -95,7 +96,7 @@ def session_ends(
     for call in history.calls_of.get("close", ()):
         if call.outcome != FAIL:
             shared += [(numbers[call.invoked.process], index) for index in _both_ends(call)]
-    shared += _ends_of_transactions(history, uncommitted, numbers)
+    shared += _ends_of_transactions(history, txns)
     return ends, shared
 
 
@@ -103,29 +104,19 @@ def _both_ends(call: RareCall) -> list[int]:
     return [call.begun_at] if call.done is None else [call.begun_at, call.done.index]
 
 
-def _ends_of_transactions(
-    history: History, uncommitted: set[str], numbers: dict[str, int]
-) -> list[tuple[int, int]]:
+def _ends_of_transactions(history: History, txns: Transactions) -> list[tuple[int, int]]:
     """Where transactions that did not commit ended, for each process whose polls they cover."""
-    begins = history.calls_of.get("begin", [])
     ended: dict[str, list[int]] = {}
     for end in history.calls_of.get("end", ()):
         ended.setdefault(str(end.invoked.txn), []).extend(_both_ends(end))
-    following: dict[str, int] = {}
-    result: list[tuple[int, int]] = []
     pollers = _pollers(history)
-    starts = [*begins, *history.calls_of.get("init", ())]
-    for begin in sorted(starts, key=lambda call: -call.begun_at):
-        producer = str(begin.invoked.transactional_id)
+    result: list[tuple[int, int]] = []
+    for txn in np.flatnonzero(~txns.stands & (txns.begun_at >= 0)).tolist():
+        name = txns.names[txn]
+        covered = {int(txns.process[txn]), *txns.consumers[txn]} | pollers.get(name, set())
         # Without an end of its own it ends when its transactional id goes on to the next one.
-        fallback = following.get(producer)
-        following[producer] = begin.begun_at
-        txn = begin.invoked.txn
-        if not isinstance(txn, str) or txn not in uncommitted:
-            continue
-        readers = {begin.invoked.process, *(begin.invoked.consumers or ())}
-        covered = {numbers[name] for name in readers if name in numbers} | pollers.get(txn, set())
-        indexes = ended.get(txn) or ([fallback] if fallback is not None else [])
+        over_at = int(txns.over_at[txn])
+        indexes = ended.get(name) or ([over_at] if over_at < NEVER else [])
         result += [(process, index) for process in covered for index in indexes]
     return result
 
@@ -189,9 +180,7 @@ def reading_of(
     taken = (place >= 0) & counts
     rows = np.arange(len(place)) if taken.all() else np.flatnonzero(taken)
     pair = polls.process[records.poll[rows]] * np.int64(count_of_logs) + log[rows]
-    if len(pair) and pair.max() < 2**16:
-        pair = pair.astype(np.uint16)  # so that numpy sorts by radix, in linear time
-    order = np.argsort(pair, kind="stable")
+    order = stable_order(pair)
     pair, rows = pair[order], rows[order]
     continues = np.zeros(len(rows), np.bool_)
     continues[1:] = pair[1:] == pair[:-1]
