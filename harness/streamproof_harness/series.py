@@ -57,7 +57,7 @@ class Series:
             urls: dict[Target, str] = {}
             for target, scenario, colour in self._plan():
                 begin(f"{scenario.name} · {target.backend} · {colour}")
-                if scenario.harms_broker:
+                if scenario.harms_broker and target.backend != "memory":
                     with private_broker(target.backend) as server:
                         yield self._run_one(scenario, target, colour, server.url, server)
                     continue

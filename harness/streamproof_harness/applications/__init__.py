@@ -4,10 +4,18 @@ Plain folds: no I/O, no clock. Processes of the operating system find them by na
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from streamproof_harness.applications.application import Application
+from streamproof_harness.applications.checkout import CheckoutStep
 from streamproof_harness.applications.minute_averages import MinuteAverages
 
-APPLICATIONS: Mapping[str, Callable[[], Application]] = {"minute-averages": MinuteAverages}
+APPLICATIONS: Mapping[str, Callable[[], Application]] = {
+    "minute-averages": MinuteAverages,
+    "paid": partial(CheckoutStep, "paid", is_first=True),
+    "shipped": partial(CheckoutStep, "shipped"),
+    "notified": partial(CheckoutStep, "notified"),
+}
+"""What a plan can name."""
 
-__all__ = ["APPLICATIONS", "Application", "MinuteAverages"]
+__all__ = ["APPLICATIONS", "Application", "CheckoutStep", "MinuteAverages"]

@@ -13,6 +13,11 @@ class Application(Protocol):
     them, and goes on where the last committed transaction ended.
     """
 
+    @property
+    def keeps_state(self) -> bool:
+        """Whether there is anything to restore."""
+        ...
+
     def apply(self, record: Record[Any, Any]) -> Outgoing[bytes | None, bytes | None]:
         """The one output that a record leads to; the state goes on."""
         ...

@@ -34,6 +34,8 @@ _read_average = msgspec.json.Decoder(Average).decode
 class MinuteAverages:
     """See ``Application``. An output's key is ``zone/minute``, its value an :class:`Average`."""
 
+    keeps_state = True
+
     def __init__(self) -> None:
         self._states: dict[int, dict[tuple[str, int], Average]] = {}
 

@@ -181,7 +181,7 @@ class Transformer:
         if is_marker(id):
             return None
         tenure = self._consumer.tenures.get(record.topic_partition, 0)
-        if self._restored.get(record.topic_partition) != tenure:
+        if self._application.keeps_state and self._restored.get(record.topic_partition) != tenure:
             outputs = outputs_of(self._bus, self.plan.to, record.partition, self.plan.restore_s)
             self._application.restore(record.partition, outputs)
             self._restored[record.topic_partition] = tenure
