@@ -94,7 +94,7 @@ def test_several_outputs_to_several_topics_keep_their_order_on_many_workers(bus)
 )
 def test_a_result_that_is_no_output_is_refused_and_nothing_shows(bus, result, to, message):
     bus.producer().send_many("in", numbers(3)).result()
-    with bus.consumer("in", group="g") as consumer, bus.producer(transactional_id="a") as producer:
+    with bus.consumer("in", group="g") as consumer, bus.producer(transactional_id="a") as producer:  # noqa: SIM117
         with pytest.raises(UsageError, match=message):
             streamproof.transform(consumer, lambda _: result, producer, to=to)
     assert seen(bus) == []
@@ -105,7 +105,7 @@ def test_what_transform_cannot_work_with_is_refused(bus):
     with bus.producer(transactional_id="a") as producer:
         with bus.consumer("in") as alone, pytest.raises(UsageError, match="group='name'"):
             Transform(alone, doubled, producer, to="out")
-        with bus.consumer("in", group="g", isolation="read_uncommitted") as loose:
+        with bus.consumer("in", group="g", isolation="read_uncommitted") as loose:  # noqa: SIM117
             with pytest.raises(UsageError, match="must not read what may still be aborted"):
                 Transform(loose, doubled, producer, to="out")
         with bus.consumer("in", group="g") as consumer:
@@ -138,9 +138,9 @@ def test_a_transaction_used_wrongly_says_so(bus):
 
 def test_a_consumer_named_at_the_beginning_is_committed_and_stores_nothing_by_itself(bus):
     bus.producer().send_many("in", numbers(10)).result()
-    with bus.consumer("in", group="g", commit_interval_s=0.01) as consumer:
+    with bus.consumer("in", group="g", commit_interval_s=0.01) as consumer:  # noqa: SIM117
         with bus.producer(transactional_id="a") as producer:
-            with pytest.raises(ZeroDivisionError), producer.transaction(consumer):
+            with pytest.raises(ZeroDivisionError), producer.transaction(consumer):  # noqa: PT012
                 assert len(consumer.poll(5)) == 5
                 raise ZeroDivisionError
             assert set(consumer.committed().values()) == {None}
@@ -171,11 +171,10 @@ def test_what_was_given_back_is_not_part_of_the_transaction(bus):
 
 def test_the_older_of_two_producers_with_one_id_is_fenced_for_good(bus):
     with bus.producer(transactional_id="a") as old:
-        with pytest.raises(Fenced), old.transaction() as tx:
+        with pytest.raises(Fenced), old.transaction() as tx:  # noqa: PT012
             tx.send("out", b"1")
-            with bus.producer(transactional_id="a") as new:
-                with new.transaction() as newer:
-                    newer.send("out", b"2")
+            with bus.producer(transactional_id="a") as new, new.transaction() as newer:
+                newer.send("out", b"2")
         with pytest.raises(Fenced), old.transaction():
             raise AssertionError("a fenced producer began a transaction")
     assert seen(bus) == [2]
@@ -194,12 +193,6 @@ class Loose:
 
 def loose_bus(cluster):
     return AsyncBus(Loose(cluster.async_driver()), resolve("memory://", {}))
-
-
-async def until(condition):
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def test_where_members_are_not_fenced_each_log_has_a_producer_that_moves_with_it():
@@ -230,7 +223,9 @@ def test_where_members_are_not_fenced_each_log_has_a_producer_that_moves_with_it
             stops = asyncio.Event(), asyncio.Event()
             first = asyncio.create_task(work("one", stops[0]))
             await sender.send_many("in", numbers(100))
-            await until(lambda: done["one"] == 100)
+            async with asyncio.timeout(20):
+                while done["one"] < 100:  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
             second = asyncio.create_task(work("two", stops[1]))
             start = 100
             while not (done["one"] > 100 and done["two"]):
