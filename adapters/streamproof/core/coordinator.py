@@ -7,7 +7,7 @@ members are dropped after ``OFFSETS_RETENTION_NS`` (Kafka's ``offsets.retention.
 
 from collections.abc import Mapping, Set
 
-from streamproof.core.groups import Group, Member, Subscription, Timeouts
+from streamproof.core.groups import Group, Member, StaleEpoch, Subscription, Timeouts
 from streamproof.core.offsets import CommittedOffset, GroupOffsets
 from streamproof.errors import BackendError
 from streamproof.records import GroupDescription, TopicPartition
@@ -87,11 +87,15 @@ class GroupCoordinator:
         offsets: Mapping[TopicPartition, CommittedOffset],
     ) -> None:
         """Keep a member's progress until the producer's transaction ends. Clients that know no
-        membership (no ``member_id``, a negative ``epoch``) are not fenced (KIP-447).
+        membership (a negative ``epoch``, and no ``member_id`` unless the group has no members) are not
+        fenced (KIP-447).
 
         Raises a :class:`NotAssigned`, and then nothing was kept.
         """
-        if member_id or epoch >= 0:
+        is_known = name in self._groups or name in self._offsets
+        if epoch >= 0 and not is_known:
+            raise StaleEpoch(f"there is no group {name!r}, so no generation {epoch} of it: nothing was kept")
+        if epoch >= 0 or (member_id and self._group(name).members):
             self._group(name).require_holder(member_id, epoch, offsets)
         self._offsets.setdefault(name, GroupOffsets()).hold(producer_id, offsets)
 

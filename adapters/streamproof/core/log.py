@@ -129,11 +129,11 @@ class PartitionLog:
 
     # -- writing ---------------------------------------------------------------------------
 
-    def admit(self, producer: ProducerStamp, count: int, verified_version: int = 0) -> int | None:
+    def admit(self, producer: ProducerStamp, count: int, is_verified: bool = False) -> int | None:
         """Whether a batch of ``count`` records of an idempotent producer may be appended now: ``None``, or
         the first offset of the same batch that is stored already. Raises, and has the arguments, as
         :meth:`~streamproof.core.producer_ledger.ProducerLedger.check`."""
-        return self.producers.check(producer, count, verified_version)
+        return self.producers.check(producer, count, is_verified)
 
     def append(
         self,

@@ -31,6 +31,12 @@ class NotInTransaction(TransactionAborted):
     (``TRANSACTION_ABORTABLE``; ``INVALID_TXN_STATE`` for clients that do not know it)."""
 
 
+class TransactionTimedOut(TransactionAborted):
+    """The producer's transaction was open for too long and was aborted; in version 2 of the protocol the
+    producer goes on after an abort of its own (``PRODUCER_FENCED``, or ``INVALID_PRODUCER_EPOCH`` for
+    records, as if it were for good)."""
+
+
 class InvalidTransactionTimeout(ConfigurationError):
     """The transaction timeout is above the limit, or not above zero (``INVALID_TRANSACTION_TIMEOUT``)."""
 

@@ -8,6 +8,7 @@ plain state machine without a clock; semantics are Kafka's (KIP-98, KIP-360, KIP
 * a batch with exactly the sequences of one of the last five was stored already: its place is the answer;
 * of a producer that the log does not know (any more) any sequence is taken, except in a transaction
   of the protocol's second version: there an unknown producer begins at 0;
+* while a transaction has no records in the log yet, no batch goes before one that was refused;
 * trimming the log forgets no producer; only time does.
 """
 
@@ -68,14 +69,24 @@ class KnownProducer:
             self.batches.clear()
 
 
+class _Attempt(NamedTuple):
+    """What a transaction tried as its first batch in the log."""
+
+    epoch: int
+    lowest_sequence: int
+    version: int
+    time_ms: int
+
+
 class ProducerLedger:
     """The producers of one log. ``first_open`` is the first offset of its oldest open transaction."""
 
-    __slots__ = ("_known", "_open", "first_open")
+    __slots__ = ("_attempts", "_known", "_open", "first_open")
 
     def __init__(self) -> None:
         self.first_open: int | None = None
         self._known: dict[int, KnownProducer] = {}
+        self._attempts: dict[int, _Attempt] = {}
         self._open: dict[int, int] = {}  # by producer id; in the order they began, so the oldest first
 
     def __iter__(self) -> Iterator[tuple[int, KnownProducer]]:
@@ -92,14 +103,26 @@ class ProducerLedger:
         """Whether the producer has, in this epoch, a transaction with records in the log."""
         return producer_id in self._open and self._known[producer_id].epoch == epoch
 
-    def check(self, producer: ProducerStamp, count: int, verified_version: int = 0) -> int | None:
+    def attempt(self, producer: ProducerStamp, version: int, now_ms: int) -> None:
+        """The producer is about to begin a transaction in this log, or to be refused to: the
+        coordinator is asked next, by this version of the protocol. Raises
+        :class:`InvalidProducerEpoch`."""
+        self._require_epoch(producer.producer_id, producer.epoch)
+        former = self._attempts.get(producer.producer_id)
+        epoch, sequence = producer.epoch, producer.sequence
+        if former is None:
+            self._attempts[producer.producer_id] = _Attempt(epoch, sequence, version, now_ms)
+        elif epoch > former.epoch or (epoch == former.epoch and sequence < former.lowest_sequence):
+            self._attempts[producer.producer_id] = former._replace(epoch=epoch, lowest_sequence=sequence)
+
+    def check(self, producer: ProducerStamp, count: int, is_verified: bool = False) -> int | None:
         """Whether a batch of ``count`` records may be appended: ``None``, or the first offset of the
         same batch that is stored already.
 
-        ``verified_version`` tells of a transactional batch that the coordinator has this log in
-        the transaction of this producer and epoch, by which version of the protocol (1 or 2); 0, that
-        nobody asked, which is enough once the transaction has records here. Raises
-        :class:`InvalidProducerEpoch`, :class:`OutOfOrderSequence` or :class:`InvalidTransactionState`.
+        ``is_verified`` says of a transactional batch that since ``attempt`` the coordinator found this
+        log in the transaction of its producer and epoch; once that has records here it need not be
+        asked. Raises :class:`InvalidProducerEpoch`, :class:`OutOfOrderSequence` or
+        :class:`InvalidTransactionState`.
         """
         known = self._known.get(producer.producer_id)
         if known is not None and known.epoch == producer.epoch:
@@ -107,12 +130,12 @@ class ProducerLedger:
             for batch in known.batches:
                 if batch.first_sequence == producer.sequence and batch.last_sequence == last:
                     return batch.first_offset
-        if producer.is_transactional and not verified_version and not self.is_open(*producer[:2]):
+        if producer.is_transactional and not is_verified and not self.is_open(*producer[:2]):
             raise InvalidTransactionState(
                 f"{_named(producer)} has no transaction with this log in it: nothing was stored"
             )
         self._require_epoch(producer.producer_id, producer.epoch)
-        self._require_sequence(known, producer, verified_version)
+        self._require_sequence(known, producer)
         if known is not None and known.first_offset is not None and not producer.is_transactional:
             raise InvalidTransactionState(
                 f"{_named(producer)} has a transaction open in this log, and this batch is not part of it"
@@ -130,6 +153,8 @@ class ProducerLedger:
         last = following_sequence(first, count - 1)
         known.batches.append(RememberedBatch(first, last, first_offset, timestamp_ms))
         known.timestamp_ms = timestamp_ms
+        if self._attempts and producer.is_transactional:
+            self._attempts.pop(producer.producer_id, None)
         if producer.is_transactional and known.first_offset is None:
             known.first_offset = self._open[producer.producer_id] = first_offset
             if self.first_open is None:
@@ -141,6 +166,7 @@ class ProducerLedger:
         Raises :class:`InvalidProducerEpoch` if the log has seen a newer epoch.
         """
         self._require_epoch(producer_id, epoch)
+        self._attempts.pop(producer_id, None)
         known = self._known.get(producer_id)
         if known is None:
             known = self._known[producer_id] = KnownProducer(epoch)
@@ -162,10 +188,14 @@ class ProducerLedger:
         ]
         for producer_id in late:
             del self._known[producer_id]
+        for producer_id, attempt in list(self._attempts.items()):
+            if now_ms - attempt.time_ms >= expiration_ms:
+                del self._attempts[producer_id]
 
     def clear(self) -> None:
         """Forget all: the log is deleted."""
         self._known.clear()
+        self._attempts.clear()
         self._open.clear()
         self.first_open = None
 
@@ -177,18 +207,18 @@ class ProducerLedger:
                 "a newer producer took over, or its transaction was ended; nothing was stored"
             )
 
-    @staticmethod
-    def _require_sequence(
-        known: KnownProducer | None, producer: ProducerStamp, verified_version: int
-    ) -> None:
-        if known is None:
-            if verified_version < 2:
+    def _require_sequence(self, known: KnownProducer | None, producer: ProducerStamp) -> None:
+        attempt = self._attempts.get(producer.producer_id)
+        if attempt is not None and producer.sequence > attempt.lowest_sequence:
+            expected = attempt.lowest_sequence
+        elif known is None:
+            if attempt is None or attempt.version < 2:
                 return
             expected = 0
         elif known.epoch != producer.epoch or not known.batches:
             expected = 0
         else:
-            expected = following_sequence(known.batches[-1].last_sequence, 1)
+            expected = following_sequence(known.last_sequence, 1)
         if producer.sequence != expected:
             raise OutOfOrderSequence(
                 f"{_named(producer)} sent sequence {producer.sequence} where {expected} follows: "

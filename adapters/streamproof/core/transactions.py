@@ -14,6 +14,7 @@ has it (KIP-890, part 1). A producer that continues after an error names the id 
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from streamproof.core.batch import ProducerStamp
@@ -21,10 +22,12 @@ from streamproof.core.coordinator import GroupCoordinator
 from streamproof.core.log import PartitionLog
 from streamproof.core.offsets import CommittedOffset
 from streamproof.core.producer_errors import (
+    InvalidProducerEpoch,
     InvalidTransactionState,
     InvalidTransactionTimeout,
     NotInTransaction,
     ProducerFenced,
+    TransactionTimedOut,
     UnknownProducerId,
     UnknownTransactionalId,
 )
@@ -193,7 +196,7 @@ class TransactionCoordinator:
             expected.producer_id == found.former_producer_id and expected.epoch >= LAST_EPOCH - 1
         )  # of a call that gave it a new producer id
         if found.epoch != _NONE and expected.producer_id != found.producer_id and not is_retry:
-            raise _fenced(found)
+            raise _fenced(found, expected.epoch)
 
     def _next_epoch(self, found: _Transaction, expected: ProducerIdentity | None) -> None:
         if found.is_exhausted and (expected is None or expected.epoch == found.epoch):
@@ -208,7 +211,7 @@ class TransactionCoordinator:
             found.former_epoch = found.epoch
             found.epoch += 1
         elif expected.epoch != found.former_epoch:  # else it is the same call once more
-            raise _fenced(found)
+            raise _fenced(found, expected.epoch)
 
     # -- a transaction ---------------------------------------------------------------------
 
@@ -253,7 +256,14 @@ class TransactionCoordinator:
         """
         if log.producers.is_open(producer.producer_id, producer.epoch):
             return log.admit(producer, count)
-        found = self._of(transactional_id, ProducerIdentity(producer.producer_id, producer.epoch))
+        identity = ProducerIdentity(producer.producer_id, producer.epoch)
+        try:
+            log.producers.attempt(producer, version, now.ms)
+        except InvalidProducerEpoch:
+            if self._was_timed_out(transactional_id, identity):
+                self._of(transactional_id, identity)  # which says so
+            raise
+        found = self._of(transactional_id, identity)
         if version == 2:
             self._begin(found, now)
             found.partitions.add(log.name)
@@ -262,7 +272,7 @@ class TransactionCoordinator:
                 f"{log.name.topic}[{log.name.partition}] is not part of the transaction of "
                 f"{transactional_id!r}: abort it and begin anew"
             )
-        return log.admit(producer, count, version)
+        return log.admit(producer, count, is_verified=True)
 
     def commit_offsets(
         self,
@@ -362,8 +372,12 @@ class TransactionCoordinator:
                 "another took it over, or it was never initialised"
             )
         if found.epoch != producer.epoch:
-            raise _fenced(found)
+            raise _fenced(found, producer.epoch)
         return found
+
+    def _was_timed_out(self, transactional_id: str, producer: ProducerIdentity) -> bool:
+        found = self._known.get(transactional_id)
+        return found is not None and found.was_timed_out and found.producer_id == producer.producer_id
 
     def _begin(self, found: _Transaction, now: Moment) -> None:
         if found.state != "Ongoing":
@@ -393,10 +407,12 @@ class TransactionCoordinator:
         former = found.producer_id
         if version == 2:
             found.former_epoch = found.epoch
-            found.epoch += 1
+            found.epoch = min(found.epoch + 1, LAST_EPOCH)
         for partition in sorted(found.partitions):
             topic = self._topics.find(partition.topic)
-            if topic is not None and partition.partition < len(topic.logs):
+            if topic is None or partition.partition >= len(topic.logs):
+                continue  # deleted meanwhile
+            with suppress(InvalidProducerEpoch):  # misused as idempotent: then nothing is open there
                 topic.logs[partition.partition].end_transaction(former, found.epoch, is_commit, now.ms)
         for group in sorted(found.groups):
             self._groups.settle(group, former, is_commit, now.ns)
@@ -422,14 +438,15 @@ def _repeats_end(found: _Transaction, producer: ProducerIdentity) -> bool:
     return is_last and found.former_producer_id == producer.producer_id
 
 
-def _fenced(found: _Transaction) -> ProducerFenced:
-    if found.was_timed_out:
+def _fenced(found: _Transaction, epoch: int) -> ProducerFenced | TransactionTimedOut:
+    """Why an epoch that is not the present one is refused."""
+    if not found.was_timed_out:
         return ProducerFenced(
-            f"the transaction of {found.transactional_id!r} was open for longer than its timeout of "
-            f"{found.timeout_ms} ms: it was aborted and its producer fenced; make a new one, and shorter "
-            "transactions or a longer transaction_timeout_s"
+            f"a newer producer has the transactional id {found.transactional_id!r}, this one must stop: "
+            "each instance needs a transactional id of its own"
         )
-    return ProducerFenced(
-        f"a newer producer has the transactional id {found.transactional_id!r}: this one must stop. "
-        "Each instance needs a transactional id of its own"
+    why = (
+        f"the transaction of {found.transactional_id!r} was open for longer than its timeout of "
+        f"{found.timeout_ms} ms and was aborted: make transactions shorter, or transaction_timeout_s longer"
     )
+    return TransactionTimedOut(why) if epoch == found.former_epoch else ProducerFenced(why)
