@@ -9,7 +9,8 @@ from streamproof._async.colour import Guard, now_s, pause_s
 from streamproof.delivery.identity import require_key
 from streamproof.delivery.stores.limits import LEASE_S, RETENTION_S, TIMEOUT_S, Limits, require_duration
 from streamproof.delivery.stores.marks import Lease, Marks
-from streamproof.errors import Closed, ConfigurationError, Fenced, TimedOut
+from streamproof.delivery.stores.outcomes import key_is_held, lease_lost, store_closed
+from streamproof.errors import ConfigurationError
 
 _FIRST_PAUSE_S = 0.001
 _LONGEST_PAUSE_S = 0.05
@@ -64,7 +65,7 @@ class AsyncMemoryStore:
         nap_s = _FIRST_PAUSE_S
         while True:
             if self._is_closed:
-                raise Closed("the store is closed: make a new one")
+                raise store_closed()
             with self._guard:
                 self._marks.forget(now_s())
                 claim = self._marks.claim(key, token, now_s())
@@ -86,20 +87,3 @@ class AsyncMemoryStore:
     async def close(self) -> None:
         """Refuse further keys; effects under way are still marked. A second call does nothing."""
         self._is_closed = True
-
-
-def key_is_held(key: str, timeout_s: float) -> TimedOut:
-    """Nothing was done: another is at it."""
-    return TimedOut(
-        f"another worker has {key!r} in hand and did not finish within {timeout_s:g} s: nothing was done "
-        f"here; try again, and the mark will tell"
-    )
-
-
-def lease_lost(key: str) -> Fenced:
-    """The effect was applied, too late to be the only one."""
-    return Fenced(
-        f"the lease of {key!r} ran out before its effect was finished, and another took it over: the effect "
-        f"may have been applied twice; make lease_s longer than the longest effect",
-        definite=False,
-    )

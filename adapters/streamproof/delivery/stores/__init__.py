@@ -1,0 +1,1 @@
+"""Where marks and outboxes are kept; what the two colours of each store share."""
