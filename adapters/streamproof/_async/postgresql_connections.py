@@ -71,8 +71,8 @@ class AsyncPostgresqlConnections:
             async with connection.transaction():
                 if not await self._exists(connection, creation):
                     await connection.execute(creation.lock, creation.lock_key)
-                    if not await self._exists(connection, creation):
-                        await connection.execute(creation.create.encode())
+                    for statement in creation.create:
+                        await connection.execute(statement)
         except Exception as error:
             if not is_library_error(error):
                 raise

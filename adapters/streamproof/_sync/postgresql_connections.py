@@ -73,8 +73,8 @@ class PostgresqlConnections:
             with connection.transaction():
                 if not self._exists(connection, creation):
                     connection.execute(creation.lock, creation.lock_key)
-                    if not self._exists(connection, creation):
-                        connection.execute(creation.create.encode())
+                    for statement in creation.create:
+                        connection.execute(statement)
         except Exception as error:
             if not is_library_error(error):
                 raise

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 # pq.TransactionStatus: outside of a transaction, inside, inside of one that failed.
 IDLE, INSIDE, FAILED = 0, 2, 3
 
+# The server is given that much longer than its own bound to tell that the bound passed.
+_GRACE_S = 1.0
+
 _LOCK_NOT_AVAILABLE = "55P03"
 UNDEFINED_TABLE = "42P01"
 
@@ -73,7 +76,7 @@ def bound_waits(connection: Any, timeout_s: float | None) -> None:
     bound, as long as it takes: so for the statements of applications. Connections of the
     application's own are left as they are."""
     if hasattr(connection, "streamproof_bound_s"):
-        connection.streamproof_bound_s = timeout_s
+        connection.streamproof_bound_s = None if timeout_s is None else timeout_s + _GRACE_S
 
 
 def transaction_status(connection: Any) -> int:
@@ -86,11 +89,12 @@ class PostgresqlMarks:
 
     def __init__(self, table: str) -> None:
         name = quoted_table(table, may_have_schema=True)
+        index = f'"{table.rpartition(".")[2]}_marked_at"'
         self.creation = TableCreation(
             table,
-            f'CREATE TABLE {name} (key text COLLATE "C" PRIMARY KEY, '
-            f"marked_at timestamptz NOT NULL DEFAULT clock_timestamp()); "
-            f"CREATE INDEX ON {name} (marked_at)",
+            f'CREATE TABLE IF NOT EXISTS {name} (key text COLLATE "C" PRIMARY KEY, '
+            f"marked_at timestamptz NOT NULL DEFAULT clock_timestamp())",
+            f"CREATE INDEX IF NOT EXISTS {index} ON {name} (marked_at)",
         )
         # The bound stands in the same statement: a transaction of the application's own pool has none.
         self.insert = (
@@ -106,11 +110,15 @@ class PostgresqlMarks:
 
 
 class TableCreation:
-    """How a table comes to be on demand: looked for, and made by one session while others wait."""
+    """How a table comes to be on demand: looked for, and made by one session while others wait.
 
-    def __init__(self, table: str, create: str) -> None:
+    They say IF NOT EXISTS then: to look for it a second time would be answered from a session's own
+    cache of what is not there.
+    """
+
+    def __init__(self, table: str, *create: str) -> None:
         self.name = quoted_table(table, may_have_schema=True)
-        self.create = create
+        self.create = tuple(statement.encode() for statement in create)
         self.find = "SELECT 1 WHERE to_regclass(%s) IS NOT NULL"
         self.lock = "SELECT pg_advisory_xact_lock(%s, %s)"
         self.lock_key = (as_lock_key("streamproof table"), as_lock_key(table))

@@ -85,7 +85,7 @@ class SqliteMarks:
 
     def __init__(self, table: str) -> None:
         name = quoted_table(table, may_have_schema=False)
-        index = quoted_table(f"{table[:40]}_marked_at", may_have_schema=False)
+        index = f'"{table}_marked_at"'
         self.create = (
             f"CREATE TABLE IF NOT EXISTS {name} "
             f"(key TEXT PRIMARY KEY, marked_at REAL NOT NULL) WITHOUT ROWID",
