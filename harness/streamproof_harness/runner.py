@@ -87,7 +87,7 @@ def run_scenario(
     chosen = scenario.with_parameters(parameters or {})
     path = history or Path(tempfile.mkdtemp(prefix="streamproof-")) / f"{scenario.name}.jsonl"
     name = f"run-{uuid.uuid4().hex[:10]}"
-    own = {"url": f"memory://{name}"} if backend == "memory" else {"url": url, "namespace": f"{name}."}
+    own = {"url": _own_cluster(name, url)} if backend == "memory" else {"url": url, "namespace": f"{name}."}
     place = Place(**own, mutant=mutant)
     capabilities = capabilities_of(place)
     header = {
@@ -124,6 +124,12 @@ def run_scenario(
         recorder.close()
         _clear_away(run)
     return _judged(scenario, backend, colour, seed, path, run, failure)
+
+
+def _own_cluster(name: str, url: str) -> str:
+    """An in-memory cluster of the run's own, with the options of the URL that was given."""
+    _, has_options, options = url.partition("?")
+    return f"memory://{name}{has_options}{options}"
 
 
 async def _conduct(scenario: Scenario, run: Run) -> None:
@@ -186,7 +192,7 @@ def in_histories(declared: Capabilities) -> dict[str, bool]:
 def _clear_away(run: Run) -> None:
     """Leave nothing of the run on the backend; what cannot be removed is said, not hidden."""
     if run.is_memory:
-        forget(run.place.url.removeprefix("memory://"))
+        forget(run.place.url.removeprefix("memory://").partition("?")[0])
         return
     with contextlib.suppress(StreamproofError), connect(run.place.url, namespace=run.place.namespace) as bus:
         admin = bus.admin()
