@@ -276,6 +276,20 @@ class Wire:
             assert time.monotonic() < deadline
             time.sleep(0.005)
 
+    def await_topic(self, topic, partitions):
+        """Return once the broker knows a new topic, and leads its partitions."""
+        deadline = time.monotonic() + PATIENCE_S
+        for partition in partitions:
+            # A batch that no log takes: the producer begins in the middle of a transaction of nobody.
+            while self.produce("nobody", topic, partition, batch(0, 0, 1, 1, is_transactional=True), 1)[
+                0
+            ] in (
+                "UNKNOWN_TOPIC_OR_PARTITION",
+                "NOT_LEADER_OR_FOLLOWER",
+            ):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+
     def committed(self, group, topic, partitions, *, is_stable):
         """``{partition: (error, offset)}`` of an OffsetFetch."""
         logs = array([struct.pack(">i", partition) for partition in partitions])
