@@ -72,6 +72,9 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     groups: list[GroupOpening | GroupOpened]
 
 
+EMPTY = Snapshot(-1, [], [])
+"""Nothing is defined."""
+
 Definition = TopicCreated | TopicDeleted | GroupOpening | GroupOpened | Marker | Snapshot
 
 encode = msgspec.json.Encoder().encode

@@ -4,11 +4,12 @@ A procedure is a generator that yields commands and is sent their answers; an er
 the connection raises is thrown into it. Each colour has one small interpreter.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -68,6 +69,14 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
+class PutAll:
+    """Publish several messages, or none, each to its queue, in this order. Answered with ``None`` once
+    all are confirmed; raises otherwise, when none is under way any more."""
+
+    puts: tuple[Put, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Attach:
     """Read a stream from these places on (numbers, ``first``, ``last``, ``next``, times), one
     consumer each, on one channel. Answered with ``None`` once attached."""
@@ -104,6 +113,14 @@ class Sync:
     """Answered with ``None`` once the catalogue holds every definition appended before this."""
 
 
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Run these procedures, if any, at the same time, each on channels of its own. Answered with their
+    results in a list, in this order; raises the first error, when all have ended."""
+
+    procedures: "tuple[Procedure[Any], ...]"
+
+
 Command = (
     DeclareQueue
     | CheckQueue
@@ -112,12 +129,34 @@ Command = (
     | DeleteQueue
     | DeleteExchange
     | Put
+    | PutAll
     | Attach
     | Receive
     | Drain
     | Detach
     | Sleep
     | Sync
+    | Together
 )
 
 Procedure = Generator[Command, Any, T]
+
+LANES = 8
+"""So many procedures together keep the server busy: it serves one channel's requests in turn."""
+
+
+def in_lanes(work: Callable[[S], Procedure[T]], items: Sequence[S]) -> Procedure[list[T]]:
+    """Do the work on every item, a few of them at a time; the results in the items' order."""
+    lanes = [items[lane::LANES] for lane in range(min(LANES, len(items)))]
+    answers: list[list[T]] = yield Together(tuple(_in_turn(work, lane) for lane in lanes))
+    results: dict[int, T] = {}
+    for lane, answer in enumerate(answers):
+        results.update(zip(range(lane, len(items), LANES), answer, strict=True))
+    return [results[place] for place in range(len(items))]
+
+
+def _in_turn(work: Callable[[S], Procedure[T]], items: Sequence[S]) -> Procedure[list[T]]:
+    results: list[T] = []
+    for item in items:
+        results.append((yield from work(item)))
+    return results

@@ -1,11 +1,15 @@
 """Topics and groups as the admin verbs describe them, for both colours; pure."""
 
+from collections.abc import Sequence
+
 from streamproof.capabilities import Capabilities
 from streamproof.core.membership import GroupState
 from streamproof.drivers.rabbitmq.catalogue import TopicCreated
 from streamproof.drivers.rabbitmq.subscription import split_inner
 from streamproof.errors import Unsupported
 from streamproof.records import GroupDescription, MemberDescription, TopicDescription, TopicSpec
+
+_NAMED = 5
 
 
 def capabilities_of(has_log: bool) -> Capabilities:
@@ -60,3 +64,10 @@ def describe_group(name: str, state: GroupState) -> GroupDescription:
         for member in sorted(state.members)
     ]
     return GroupDescription(name, word, state.generation, members)
+
+
+def name_some(names: Sequence[str]) -> str:
+    """Topics in an error: the first few by name."""
+    shown = ", ".join(repr(name) for name in names[:_NAMED])
+    more = len(names) - _NAMED
+    return f"topics {shown}" + (f" and {more} more" if more > 0 else "")

@@ -20,6 +20,7 @@ Confirms".
 from streamproof.errors import (
     AccessDenied,
     BackendError,
+    Closed,
     DeliveryUnknown,
     RecordTooLarge,
     StreamproofError,
@@ -33,6 +34,9 @@ RESOURCE_LOCKED = 405
 PRECONDITION_FAILED = 406
 NOT_ALLOWED = 530
 
+_NOT_YET = ("is down or inaccessible", "process is stopped by supervisor")
+"""What RabbitMQ calls not found while a queue recovers after a restart."""
+
 
 class Locked(BackendError):
     """Another connection holds the exclusive queue of that name."""
@@ -44,6 +48,14 @@ class Missing(BackendError):
     """There is no such queue or exchange."""
 
 
+class ConnectionLost(Unreachable):
+    """The connection is gone, with all its channels, and is made again."""
+
+
+CONNECTION_ENDED = (ConnectionLost, Closed)
+"""A channel's errors that mean the end of its connection; any other leaves the connection as it is."""
+
+
 def reply_error(code: int, text: str, doing: str) -> StreamproofError:
     """The error for a channel or connection that the server closed while ``doing`` something."""
     told = f"{doing}: RabbitMQ says {code} {text}"
@@ -51,6 +63,8 @@ def reply_error(code: int, text: str, doing: str) -> StreamproofError:
         return AccessDenied(f"{told}; check the user, the password and its permissions on the virtual host")
     if code == NOT_ALLOWED:
         return AccessDenied(f"{told}; check the name of the virtual host and who may use it")
+    if code == NOT_FOUND and any(sign in text for sign in _NOT_YET):
+        return Unreachable(f"{told}; try again later")
     if code == NOT_FOUND:
         return Missing(told)
     if code == RESOURCE_LOCKED:
@@ -62,9 +76,9 @@ def reply_error(code: int, text: str, doing: str) -> StreamproofError:
     return BackendError(told)
 
 
-def lost(doing: str, why: object) -> Unreachable:
+def lost(doing: str, why: object) -> ConnectionLost:
     """The connection ended while ``doing`` something."""
-    return Unreachable(f"{doing}: the connection to RabbitMQ was lost ({why}); it is made again")
+    return ConnectionLost(f"{doing}: the connection to RabbitMQ was lost ({why}); it is made again")
 
 
 def unknown_delivery(why: str) -> DeliveryUnknown:

@@ -4,10 +4,11 @@ Where these procedures end half-way, nothing that was defined is harmed: what st
 the catalogue says, and queues get names that nobody else uses, or are made under a lock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
-from streamproof.core.membership import GroupSnapshot, GroupState
+from streamproof.core.membership import GroupState
 from streamproof.core.membership import decode as decode_event
 from streamproof.drivers.rabbitmq.catalogue import (
     Backlog,
@@ -32,13 +33,15 @@ from streamproof.drivers.rabbitmq.commands import (
     Drain,
     Procedure,
     Put,
+    PutAll,
     Receive,
     Sleep,
     Sync,
+    in_lanes,
 )
 from streamproof.drivers.rabbitmq.errors import Locked, Missing, unknown_topic
 from streamproof.drivers.rabbitmq.refusals import out_of_range
-from streamproof.drivers.rabbitmq.replay import Replay
+from streamproof.drivers.rabbitmq.replay import NO_GROUP, Replay
 from streamproof.drivers.rabbitmq.topology import (
     META,
     control_of,
@@ -65,17 +68,76 @@ _CLOCK_SLACK_S = 10
 
 _LOCK_RETRY_S = 0.05
 _UNROUTED_S = 0.25
+_LAG_S = 0.2
+_LAG_TRIES = 25
 
 
 # -- topics --------------------------------------------------------------------------------------
 
 
-def create_topic(catalogue: Catalogue, spec: TopicSpec, topic_id: str, has_log: bool) -> Procedure[None]:
-    """Declare everything, then define it; raises ``TopicExists`` also when another was quicker."""
+def create_topics(
+    catalogue: Catalogue, specs: Sequence[TopicSpec], new_id: Callable[[], str], has_log: bool
+) -> Procedure[None]:
+    """Declare everything, then define all of it at once. ``TopicExists`` at the first that is there:
+    those before it are created. Also when another was quicker, and then those after it are, too."""
     yield Sync()
-    if catalogue.topic(spec.name) is not None:
-        raise _exists(spec.name)
-    topic = TopicCreated(
+    fresh: dict[str, TopicCreated] = {}
+    standing: str | None = None
+    for spec in specs:
+        if spec.name in fresh or catalogue.topic(spec.name) is not None:
+            standing = spec.name
+            break
+        fresh[spec.name] = _topic_of(spec, new_id(), has_log)
+    topics = list(fresh.values())
+    try:
+        yield from in_lanes(_declare_topic, topics)
+        yield from _define(topics)
+        yield Sync()
+    except StreamproofError:
+        with suppress(StreamproofError):
+            # Nobody knows whether they were defined; now they are not. What stands already stays.
+            doomed = _not_standing(catalogue, topics)
+            yield from _undefine(doomed)
+            yield from in_lanes(_drop_topic, doomed)
+        raise
+    beaten = _not_standing(catalogue, topics)
+    if beaten:
+        yield from in_lanes(_drop_topic, beaten)
+        standing = beaten[0].name
+    if standing is not None:
+        raise TopicExists(f"topic {standing!r} is there already: use it, or delete it first")
+
+
+def delete_topics(catalogue: Catalogue, names: Sequence[str]) -> Procedure[None]:
+    """Undefine all first, so that nobody begins to use them any more, then delete their queues.
+    ``UnknownTopic`` at the first that is not there: those before it are deleted."""
+    yield Sync()
+    found: dict[str, TopicCreated] = {}
+    missing: str | None = None
+    for name in names:
+        topic = catalogue.topic(name)
+        if topic is None or name in found:
+            missing = name
+            break
+        found[name] = topic
+    topics = list(found.values())
+    if topics:
+        queues = [(topic, catalogue.groups_on(topic.id)) for topic in topics]
+        yield from _undefine(topics)
+        yield Sync()
+        try:
+            yield from in_lanes(_drop_queues, queues)
+        finally:
+            # A publish that meets no queue comes back alone; one that meets no exchange closes its sender's
+            # channel, and what else is in flight there becomes unknown. So what is on its way may pass.
+            yield Sleep(_UNROUTED_S)
+            yield from in_lanes(_drop_exchange, topics)
+    if missing is not None:
+        raise unknown_topic(missing)
+
+
+def _topic_of(spec: TopicSpec, topic_id: str, has_log: bool) -> TopicCreated:
+    return TopicCreated(
         spec.name,
         topic_id,
         spec.partitions,
@@ -84,41 +146,18 @@ def create_topic(catalogue: Catalogue, spec: TopicSpec, topic_id: str, has_log: 
         spec.retention_bytes,
         spec.replication,
     )
-    try:
-        yield from _declare_topic(topic)
-        yield Put(META, encode(topic))
-        yield Sync()
-    except StreamproofError:
-        standing = catalogue.topic(spec.name)
-        if standing is None or standing.id != topic_id:
-            yield from _drop_topic(topic)
-        raise
-    standing = catalogue.topic(spec.name)
-    if standing is None or standing.id != topic_id:
-        yield from _drop_topic(topic)
-        raise _exists(spec.name)
 
 
-def delete_topics(catalogue: Catalogue, names: Sequence[str]) -> Procedure[None]:
-    """Undefine each first, so that nobody begins to use it any more, then delete its queues."""
-    yield Sync()
-    dropped: list[TopicCreated] = []
-    try:
-        for name in names:
-            topic = catalogue.topic(name)
-            if topic is None:
-                raise unknown_topic(name)
-            groups = catalogue.groups_on(topic.id)
-            yield Put(META, encode(TopicDeleted(topic.id)))
-            yield Sync()
-            dropped.append(topic)
-            yield from _drop_queues(topic, groups)
-    finally:
-        yield from _drop_exchanges(dropped)
+def _define(topics: Sequence[TopicCreated]) -> Procedure[None]:
+    yield PutAll(tuple(Put(META, encode(topic)) for topic in topics))
 
 
-def _exists(name: str) -> TopicExists:
-    return TopicExists(f"topic {name!r} is there already: use it, or delete it first")
+def _undefine(topics: Sequence[TopicCreated]) -> Procedure[None]:
+    yield PutAll(tuple(Put(META, encode(TopicDeleted(topic.id))) for topic in topics))
+
+
+def _not_standing(catalogue: Catalogue, topics: Sequence[TopicCreated]) -> list[TopicCreated]:
+    return [topic for topic in topics if catalogue.name_of(topic.id) is None]
 
 
 def _declare_topic(topic: TopicCreated) -> Procedure[None]:
@@ -127,20 +166,21 @@ def _declare_topic(topic: TopicCreated) -> Procedure[None]:
     if not topic.has_log:
         return
     arguments = stream_arguments(topic.retention_ms, topic.retention_bytes, topic.replication)
-    for partition in range(topic.partitions):
-        stream = stream_of(topic.name, topic.id, partition)
+    streams = [stream_of(topic.name, topic.id, partition) for partition in range(topic.partitions)]
+    for partition, stream in enumerate(streams):
         yield DeclareQueue(stream, arguments)
-        yield Put(stream, b"", GENESIS)
         yield Bind(stream, exchange, str(partition))
+    yield PutAll(tuple(Put(stream, b"", GENESIS) for stream in streams))
 
 
 def _drop_topic(topic: TopicCreated) -> Procedure[None]:
     """Of a topic that was never defined nobody knows."""
-    yield from _drop_queues(topic, ())
-    yield DeleteExchange(exchange_of(topic.name, topic.id))
+    yield from _drop_queues((topic, ()))
+    yield from _drop_exchange(topic)
 
 
-def _drop_queues(topic: TopicCreated, groups: Sequence[str]) -> Procedure[None]:
+def _drop_queues(topic_and_groups: tuple[TopicCreated, Sequence[str]]) -> Procedure[None]:
+    topic, groups = topic_and_groups
     for partition in range(topic.partitions):
         for group in groups:
             yield DeleteQueue(group_queue_of(topic.name, topic.id, partition, group))
@@ -148,16 +188,27 @@ def _drop_queues(topic: TopicCreated, groups: Sequence[str]) -> Procedure[None]:
             yield DeleteQueue(stream_of(topic.name, topic.id, partition))
 
 
-def _drop_exchanges(topics: Sequence[TopicCreated]) -> Procedure[None]:
-    """A publish that meets no queue comes back alone; one that meets no exchange closes its sender's
-    channel, and what else is in flight there becomes unknown. So what is on its way may pass."""
-    if topics:
-        yield Sleep(_UNROUTED_S)
-    for topic in topics:
-        yield DeleteExchange(exchange_of(topic.name, topic.id))
+def _drop_exchange(topic: TopicCreated) -> Procedure[None]:
+    yield DeleteExchange(exchange_of(topic.name, topic.id))
 
 
 # -- groups --------------------------------------------------------------------------------------
+
+
+def open_groups(
+    catalogue: Catalogue,
+    group: str,
+    topics: Sequence[TopicCreated],
+    start: Start,
+    version: tuple[int, ...],
+    new_token: Callable[[], str],
+) -> Procedure[None]:
+    """``open_group`` on each topic."""
+
+    def open_one(topic: TopicCreated) -> Procedure[None]:
+        yield from open_group(catalogue, group, topic, start, version, new_token())
+
+    yield from in_lanes(open_one, topics)
 
 
 def open_group(
@@ -279,13 +330,13 @@ def _cut(stream: str, begin: int, mark: bytes) -> Procedure[tuple[int, dict[str,
                     skip[known[0]] = max(known[1], skip.get(known[0], -1))
 
 
-def enter_group(group: str, inbox: str) -> Procedure[int]:
-    """Declare a member's inbox and its group's log; the offset near the end of that."""
+def enter_group(group: str, inbox: str, known: int) -> Procedure[int]:
+    """Declare a member's inbox and its group's log; the offset near the end of that, see ``_end_of``."""
     control = control_of(group)
     yield DeclareQueue(inbox, is_exclusive=True)
     yield DeclareQueue(control, stream_arguments())
     yield Put(control, b"", GENESIS)
-    last = yield from last_offset(control)
+    last = yield from _end_of(control, known)
     return last
 
 
@@ -391,7 +442,7 @@ def read_group(group: str) -> Procedure[GroupState | None]:
     except Missing:
         return None
     state = GroupState()
-    replay = Replay(state, GroupSnapshot)
+    replay = Replay(state, NO_GROUP)
     last = yield from last_offset(control)
     start = replay.saw_end(last)
     while True:
@@ -412,9 +463,20 @@ def read_group(group: str) -> Procedure[GroupState | None]:
 # -- the catalogue -------------------------------------------------------------------------------
 
 
-def find_definitions(marker: str) -> Procedure[int]:
-    """Make sure that there is a stream of definitions; the offset of its end."""
+def find_definitions(marker: str, known: int) -> Procedure[int]:
+    """Make sure that there is a stream of definitions; the offset of its end. See ``_end_of``."""
     yield DeclareQueue(META, stream_arguments())
     yield Put(META, encode(Marker(marker)))
-    last = yield from last_offset(META)
+    last = yield from _end_of(META, known)
+    return last
+
+
+def _end_of(stream: str, known: int) -> Procedure[int]:
+    """The offset of a stream's end. One that ends before what is ``known`` of it was made anew, unless
+    this node's copy only lags behind, for which it gets some time."""
+    for _ in range(_LAG_TRIES):
+        last = yield from last_offset(stream)
+        if last >= known:
+            break
+        yield Sleep(_LAG_S)
     return last

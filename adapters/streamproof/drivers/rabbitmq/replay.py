@@ -38,11 +38,12 @@ class Fold(Protocol):
 
 
 class Replay:
-    """One reading of the stream. ``start`` tells where to attach once ``saw_end`` was told."""
+    """One reading of the stream: ``saw_end`` tells where to begin. ``empty`` is the snapshot of a fold
+    that nothing was taken into."""
 
-    def __init__(self, fold: Fold, snapshot_type: type[Any]) -> None:
+    def __init__(self, fold: Fold, empty: Any) -> None:
         self._fold = fold
-        self._snapshot_type = snapshot_type
+        self._empty = empty
         self._waiting: list[tuple[int, Any]] = []
         self._window = WINDOW
         self._end = 0
@@ -51,18 +52,22 @@ class Replay:
         self.snapshot_offset = -1
 
     def saw_end(self, offset: int) -> int:
-        """An event near the end of the stream stands at ``offset``; returns where to begin."""
+        """The stream ends at ``offset``, or a little later; returns where to begin, or to go on after the
+        connection was lost."""
         self._end = offset
-        return self._restart()
+        if self.is_based and offset < self._fold.offset:
+            self.forget()
+        return self._fold.offset + 1 if self.is_based else self._restart()
 
     def widen(self) -> int:
         """The window held no snapshot to begin with: returns where to begin anew."""
         self._window *= _WIDER
         return self._restart()
 
-    def resume(self) -> int:
-        """The connection was lost: returns where to go on."""
-        return self._fold.offset + 1 if self.is_based else self._restart()
+    def forget(self) -> None:
+        """The stream is another one than before: somebody deleted it, or the server lost its end."""
+        self._fold.restore(self._empty)
+        self.is_based = False
 
     @property
     def is_snapshot_due(self) -> bool:
@@ -71,7 +76,7 @@ class Replay:
 
     def feed(self, offset: int, event: Any) -> bool:
         """The next event; whether the fold stands, up to it."""
-        if isinstance(event, self._snapshot_type):
+        if isinstance(event, type(self._empty)):
             self._base(offset, event)
         if self.is_based:
             if offset > self._fold.offset:
@@ -82,6 +87,7 @@ class Replay:
 
     def _restart(self) -> int:
         self._waiting = []
+        self.snapshot_offset = -1
         self.start = max(0, self._end - self._window)
         self.is_based = self.start == 0
         return self.start
@@ -96,6 +102,10 @@ class Replay:
                 self._fold.apply(earlier, event)
         self._waiting = []
         self.is_based = True
+
+
+NO_GROUP = GroupSnapshot(-1, 0, [], [], [], [])
+"""A group that nobody ever joined."""
 
 
 class MemberFold:

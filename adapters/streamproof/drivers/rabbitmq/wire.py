@@ -21,6 +21,8 @@ _ACK_FRAME = Struct(">BHIHHQ?B")
 _BASIC = 60
 _CLOSE = Struct(">HB")
 _CONNECTION_CLOSE = 10 << 16 | 50
+_CHANNEL_CLOSE = 20 << 16 | 40
+_BASIC_RETURN = 60 << 16 | 50
 _BASIC_DELIVER = 60 << 16 | 60
 _BASIC_ACK = 60 << 16 | 80
 _BASIC_NACK = 60 << 16 | 120
@@ -34,6 +36,9 @@ HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 
 Deliver = Callable[[int, bool, bytes, bytes], None]
 """Called with delivery tag, whether it was redelivered, the raw properties, the body."""
+
+Return = Callable[[bytes], None]
+"""Called with the raw properties of a mandatory message that no queue took; its confirm follows."""
 
 Confirm = Callable[[int, bool, bool], None]
 """Called with delivery tag, whether all lower ones are meant too, whether it is an ack."""
@@ -88,7 +93,8 @@ class _Partial:
 
     __slots__ = ("chunks", "is_redelivered", "missing", "properties", "tag")
 
-    def __init__(self, tag: int, is_redelivered: bool) -> None:
+    def __init__(self, tag: int | None, is_redelivered: bool) -> None:
+        # None for a message that came back.
         self.tag = tag
         self.is_redelivered = is_redelivered
         self.properties = b""
@@ -97,17 +103,28 @@ class _Partial:
 
 
 class FrameScanner:
-    """Takes the bytes of a connection apart into frames. Deliveries of channels in ``deliveries``
-    and confirms of channels in ``confirms`` are handed to their functions; every other frame is
-    handed, whole and in its turn, to ``rest``."""
+    """Takes the bytes of a connection apart into frames. Deliveries of channels in ``deliveries``,
+    and returns and confirms, in their order, of channels in ``returns`` and ``confirms``, are handed to
+    their functions; those of other channels, which nobody listens to any more, to nobody. Every
+    other frame is handed, whole and in its turn, to ``rest``; before that, if the server closes a
+    channel, its function in ``closes`` is called."""
 
     def __init__(self, rest: Callable[[bytes], None]) -> None:
         self.deliveries: dict[int, Deliver] = {}
+        self.returns: dict[int, Return] = {}
         self.confirms: dict[int, Confirm] = {}
+        self.closes: dict[int, Callable[[], None]] = {}
         self.bytes_taken = 0
         self._rest = rest
         self._partial: dict[int, _Partial] = {}
         self._tail = b""
+
+    def mute(self) -> None:
+        """Nobody listens any more."""
+        self.deliveries.clear()
+        self.returns.clear()
+        self.confirms.clear()
+        self.closes.clear()
 
     def feed(self, data: bytes) -> None:
         """Bytes as they came; whole frames are handed on before this returns."""
@@ -128,17 +145,25 @@ class FrameScanner:
     def _frame(self, buffer: bytes, kind: int, channel: int, start: int, end: int) -> None:
         if kind == _METHOD:
             index = _INDEX.unpack_from(buffer, start + 7)[0]
-            if index == _BASIC_DELIVER and channel in self.deliveries:
+            if index == _BASIC_DELIVER:
                 at = start + 12 + buffer[start + 11]
                 tag, is_redelivered = _DELIVERY.unpack_from(buffer, at)
                 self._partial[channel] = _Partial(tag, bool(is_redelivered))
                 self.bytes_taken += end - start
                 return
-            if index in (_BASIC_ACK, _BASIC_NACK) and channel in self.confirms:
+            if index == _BASIC_RETURN:
+                self._partial[channel] = _Partial(None, False)
+                self.bytes_taken += end - start
+                return
+            if index in (_BASIC_ACK, _BASIC_NACK):
                 tag, bits = _DELIVERY.unpack_from(buffer, start + 11)
                 self.bytes_taken += end - start
-                self.confirms[channel](tag, bool(bits & 1), index == _BASIC_ACK)
+                confirm = self.confirms.get(channel)
+                if confirm is not None:
+                    confirm(tag, bool(bits & 1), index == _BASIC_ACK)
                 return
+            if index == _CHANNEL_CLOSE and channel in self.closes:
+                self.closes.pop(channel)()
         elif channel in self._partial and kind in (_HEADER, _BODY):
             self.bytes_taken += end - start
             self._content(buffer, kind, channel, start + 7, end - 1)
@@ -155,8 +180,14 @@ class FrameScanner:
             partial.chunks.append(buffer[start:end])
         if partial.missing <= 0:
             del self._partial[channel]
+            tag = partial.tag
+            if tag is None:
+                came_back = self.returns.get(channel)
+                if came_back is not None:
+                    came_back(partial.properties)
+                return
             take = self.deliveries.get(channel)
             if take is not None:
                 chunks = partial.chunks
                 body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-                take(partial.tag, partial.is_redelivered, partial.properties, body)
+                take(tag, partial.is_redelivered, partial.properties, body)

@@ -12,65 +12,101 @@ from typing import Any
 import aiormq
 from pamqp import commands as spec
 
-from streamproof.drivers.rabbitmq.codec import Message, properties_bytes, read_message
-from streamproof.drivers.rabbitmq.errors import lost
+from streamproof.drivers.rabbitmq.codec import Message, properties_bytes, read_message, read_properties
+from streamproof.drivers.rabbitmq.errors import (
+    ACCESS_REFUSED,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    RESOURCE_LOCKED,
+    lost,
+    reply_error,
+)
 from streamproof.drivers.rabbitmq.wire import ack_method, content_frames, publish_method
-from streamproof.drivers.rabbitmq_aio_pika.link import AioLink, native_error
+from streamproof.drivers.rabbitmq_aio_pika.link import AioLink
+from streamproof.drivers.rabbitmq_aio_pika.tap import Tap
 from streamproof.errors import BackendError, StreamproofError
 
 _GONE = BackendError("the queue was deleted, or its server is going down")
+
+_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (aiormq.exceptions.ChannelAccessRefused, ACCESS_REFUSED),
+    (aiormq.exceptions.ChannelNotFoundEntity, NOT_FOUND),
+    (aiormq.exceptions.ChannelLockedResource, RESOURCE_LOCKED),
+    (aiormq.exceptions.ChannelPreconditionFailed, PRECONDITION_FAILED),
+)
+"""aiormq keeps the reply code in the class."""
 
 OnEnd = Callable[[StreamproofError | None], None]
 Deliver = Callable[[int, bool, Message], None]
 """Called with delivery tag, whether it was redelivered, the message."""
 
 
-@contextmanager
-def told_as(doing: str) -> Iterator[None]:
-    """What aiormq raises, in this package's errors. When its connection ends it also cancels what
-    waits for it: to the waiting task that is no cancellation of its own."""
-    try:
-        yield
-    except (aiormq.exceptions.AMQPError, RuntimeError, OSError) as cause:
-        raise native_error(cause, doing) from cause
-    except asyncio.CancelledError as cause:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise lost(doing, "the connection was closed") from cause
+def channel_error(reason: BaseException | None, doing: str) -> StreamproofError | None:
+    """Why the server closed the channel; ``None`` if that does not say."""
+    if not isinstance(reason, aiormq.exceptions.ChannelClosed):
+        return None
+    code, text = 0, str(reason)
+    for kind, number in _CODES:
+        if isinstance(reason, kind):
+            code = number
+    if not code and len(reason.args) == 2:
+        code, text = reason.args[0] or 0, str(reason.args[1])
+    error = reply_error(code, text, doing) if code else BackendError(f"{doing}: the channel was closed")
+    error.__cause__ = reason
+    return error
 
 
 class AioChannel:
     """A channel, and whether it still is. Ended by the end of its connection, it ends with
-    :class:`Unreachable`."""
+    :class:`ConnectionLost`."""
 
     def __init__(self, link: AioLink, doing: str, on_end: OnEnd) -> None:
         self.link = link
         self.doing = doing
         self.number = 0
+        self.tap: Tap | None = None
         self._channel: Any = None
         self._on_end: OnEnd | None = on_end
         self._is_closing = False
+        self._is_shut = False
+        """Whether the server closed it: from then on nothing may be written under its number."""
+        self._ended_with: StreamproofError | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether requests can be sent."""
-        return self._channel is not None and not self._channel.is_closed and not self._is_closing
+        if self._channel is None or self._is_closing or self._is_shut:
+            return False
+        return self.tap is not None and self.tap.is_up and not self._channel.is_closed
 
     async def open(self) -> None:
-        """Open it. Raises what the server or the connection says."""
-        connection = self.link.connection
-        if connection is None:
+        """Open it. Raises what the server or the connection says, and then ``on_end`` is not told."""
+        tap = self.tap = self.link.connection
+        if tap is None or not tap.is_up:
             raise lost(self.doing, "not connected")
-        with told_as(self.doing):
-            self._channel = await connection.channel(publisher_confirms=False)
-            self.number = self._channel.number
-            self._channel.closing.add_done_callback(self._closed)
-            await self._ready()
+        on_end, self._on_end = self._on_end, None
+        tap.add_dependant(self)
+        try:
+            with self._told():
+                number = tap.take_number()
+                channel = await tap.connection.channel(number, publisher_confirms=False)
+                self._channel, self.number = channel, number
+                tap.scanner.closes[number] = self._shut
+                channel.closing.add_done_callback(self.link.guarded(self._closed))
+                await self._ready()
+        except BaseException:
+            tap.remove_dependant(self)
+            raise
+        if self._ended_with is not None:
+            raise self._ended_with
+        if self._is_closing:
+            await self._close()
+        else:
+            self._on_end = on_end
 
     async def request(self, frame: Any) -> Any:
         """One request and its answer. Raises what the server or the connection says."""
-        with told_as(self.doing):
+        with self._told():
             return await self._channel.rpc(frame)
 
     async def close(self) -> None:
@@ -82,29 +118,81 @@ class AioChannel:
         """
         self._is_closing = True
         self._deafen()
-        if self._channel is not None and not self._channel.is_closed:
+        await self._close()
+
+    def lost(self, error: StreamproofError) -> None:
+        """The connection is gone."""
+        self._end(None if self._is_closing else error)
+
+    async def _close(self) -> None:
+        if (
+            self._channel is not None
+            and self.tap is not None
+            and self.tap.is_up
+            and not self._channel.is_closed
+        ):
             with suppress(Exception):
                 await self._channel.close()
 
     async def _ready(self) -> None:
         """The channel is open."""
 
-    def _closed(self, closing: Any) -> None:
+    def _shut(self) -> None:
+        self._is_shut = True
         self._deafen()
-        # From here on the number may be another channel's.
-        self.number = 0
+
+    def _closed(self, closing: Any) -> None:
         reason = None if closing.cancelled() else closing.exception()
-        self._end(None if self._is_closing else native_error(reason, self.doing))
+        error = channel_error(reason, self.doing) or self._lost(reason)
+        self._end(None if self._is_closing else error)
 
     def _deafen(self) -> None:
         """Take in nothing more."""
-        self.link.scanner.deliveries.pop(self.number, None)
-        self.link.scanner.confirms.pop(self.number, None)
+        if self.tap is not None and self.number:
+            scanner = self.tap.scanner
+            for listeners in (scanner.deliveries, scanner.returns, scanner.confirms):
+                listeners.pop(self.number, None)
 
     def _end(self, error: StreamproofError | None) -> None:
+        self._deafen()
+        if self.tap is not None:
+            self.tap.scanner.closes.pop(self.number, None)
+            self.tap.remove_dependant(self)
+            if not self._is_shut:
+                # aiormq may not have answered the server's close yet, which frees the number there.
+                self.tap.free_number(self.number)
+        # From here on the number may be another channel's.
+        self.number = 0
+        self._tell(error)
+
+    def _tell(self, error: StreamproofError | None) -> None:
+        self._ended_with = self._ended_with or error
         told, self._on_end = self._on_end, None
         if told is not None:
             told(error)
+
+    def _lost(self, reason: BaseException | None) -> StreamproofError:
+        if self.tap is not None and self.tap.is_up:
+            # aiormq says of a channel that was closed only that it was.
+            error: StreamproofError = BackendError(f"{self.doing}: the channel was closed", retriable=True)
+        else:
+            error = lost(self.doing, str(reason) or type(reason).__name__)
+        error.__cause__ = reason
+        return error
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What aiormq raises, in this package's errors. When its connection ends it also cancels what
+        waits for it: to the waiting task that is no cancellation of its own."""
+        try:
+            yield
+        except (aiormq.exceptions.AMQPError, RuntimeError, OSError) as cause:
+            raise channel_error(cause, self.doing) or self._lost(cause) from cause
+        except asyncio.CancelledError as cause:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise self._lost(cause) from cause
 
 
 class AioReadingChannel(AioChannel):
@@ -130,9 +218,9 @@ class AioReadingChannel(AioChannel):
 
     def acknowledge(self, acks: Iterable[tuple[int, bool]]) -> None:
         """Acknowledge delivery tags; with ``True`` all lower ones, too."""
-        if self.is_open:
+        if self.is_open and self.tap is not None:
             for tag, is_multiple in acks:
-                self.link.emit(ack_method(self.number, tag, is_multiple))
+                self.tap.emit(ack_method(self.number, tag, is_multiple))
 
     async def ask(self) -> None:
         """Wait until the server has answered what was sent before: its deliveries are in."""
@@ -152,7 +240,7 @@ class AioReadingChannel(AioChannel):
         them when it is closed. Requests to the queue itself stand in line behind those on their
         way; after the answer to the first, what was kept back is sent, and the second waits for it.
         The second consumer does no harm: it waits behind the first, the single active one."""
-        with told_as(self.doing):
+        with self._told():
             answer = await self._channel.basic_consume(self._queue, _ignore)
         await self.request(spec.Basic.Cancel(consumer_tag=answer.consumer_tag))
 
@@ -166,7 +254,8 @@ class AioReadingChannel(AioChannel):
                 self._cancelled()
 
         channel._on_cancel_frame = cancelled
-        self.link.scanner.deliveries[self.number] = self._take
+        assert self.tap is not None
+        self.tap.scanner.deliveries[self.number] = self._take
         await channel.basic_qos(prefetch_count=self._prefetch)
         for place in self._places or (None,):
             await channel.basic_consume(
@@ -180,10 +269,8 @@ class AioReadingChannel(AioChannel):
         self._deliver(tag, is_redelivered, read_message(properties, body))
 
     def _cancelled(self) -> None:
-        told, self._on_end = self._on_end, None
         self.link.spawn(self.close())
-        if told is not None:
-            told(_GONE)
+        self._tell(_GONE)
 
 
 class AioWritingChannel(AioChannel):
@@ -215,34 +302,26 @@ class AioWritingChannel(AioChannel):
         """Publish one message, mandatory; its delivery tag."""
         properties = properties_bytes(None, False, (), timestamp_ms, message_id.encode(), mark)
         method = publish_method(self.number, exchange, routing_key)
-        self.emit(content_frames(method, self.number, properties, body, self.link.frame_max), 1)
+        assert self.tap is not None
+        self.emit(content_frames(method, self.number, properties, body, self.tap.frame_max), 1)
         return self.next_tag - 1
 
     def emit(self, frames: bytes, messages: int) -> None:
         """Write the frames of so many messages."""
-        self.link.emit(frames)
+        assert self.tap is not None
+        self.tap.emit(frames)
         self.next_tag += messages
 
     async def _ready(self) -> None:
-        channel = self._channel
-        self.link.scanner.confirms[self.number] = self._on_confirm
-        # Asked for by aiormq with the message id of a message that came back.
-        channel.message_id_delivery_tag = _Returns(self._on_return)
+        assert self.tap is not None
+        scanner, channel = self.tap.scanner, self._channel
+        scanner.returns[self.number] = self._returned
+        scanner.confirms[self.number] = self._on_confirm
         await channel.rpc(spec.Confirm.Select())
+
+    def _returned(self, properties: bytes) -> None:
+        self._on_return(read_properties(properties)[1])
 
 
 def _ignore(_: Any) -> None:
     """Deliveries are taken by the scanner before aiormq sees them."""
-
-
-class _Returns(dict[str, int]):
-    """Stands where aiormq keeps its own books of message ids."""
-
-    def __init__(self, on_return: Callable[[str], None]) -> None:
-        super().__init__()
-        self._on_return = on_return
-
-    def get(self, message_id: str, default: Any = None) -> Any:
-        """Told of a returned message; the answer is a tag that aiormq has no future for."""
-        self._on_return(message_id)
-        return -1

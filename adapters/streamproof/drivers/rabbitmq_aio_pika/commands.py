@@ -22,17 +22,19 @@ from streamproof.drivers.rabbitmq.commands import (
     Drain,
     Procedure,
     Put,
+    PutAll,
     Receive,
     Sleep,
     Sync,
+    Together,
 )
-from streamproof.drivers.rabbitmq.errors import Missing
+from streamproof.drivers.rabbitmq.errors import Missing, lost
 from streamproof.drivers.rabbitmq_aio_pika.channels import (
     AioChannel,
     AioReadingChannel,
     AioWritingChannel,
 )
-from streamproof.drivers.rabbitmq_aio_pika.link import AioLink
+from streamproof.drivers.rabbitmq_aio_pika.link import AioLink, retrieve
 from streamproof.errors import BackendError, Closed, StreamproofError, TimedOut
 
 _log = logging.getLogger("streamproof.rabbitmq")
@@ -46,14 +48,17 @@ SyncCatalogue = Callable[[], Awaitable[None]]
 
 
 class AioRun:
-    """One procedure under way."""
+    """One procedure under way. It belongs to the connection that it begins on: what it has there, locks
+    not least, goes with it, so it ends with it, too."""
 
     def __init__(self, link: AioLink, procedure: Procedure[Any], sync: SyncCatalogue) -> None:
         self._link = link
         self._procedure = procedure
         self._sync = sync
+        self._loss: StreamproofError | None = None
         self._requests: AioChannel | None = None
         self._reader: AioReadingChannel | None = None
+        self._children: list[AioRun] = []
         self._arrived: list[Message] = []
         self._last_tag = 0
         self._has_arrived = asyncio.Event()
@@ -63,30 +68,50 @@ class AioRun:
 
     def abort(self, error: StreamproofError) -> None:
         """Throw an error into it, where it stands."""
+        if self._children:
+            for child in self._children:
+                child.abort(error)
+            return
         self._aborted = error
         if self._step is not None:
             self._step.cancel()
 
+    def lost(self, error: StreamproofError) -> None:
+        """The connection is gone; whatever else the procedure wants to do there, it is refused."""
+        self._loss = error
+        self.abort(error)
+
     async def drive(self) -> Any:
         """Take all steps; the procedure's result, or its error."""
-        answer: Any = None
-        error: StreamproofError | None = None
+        tap = self._link.connection
+        if tap is None:
+            self._loss = lost("a request", "not connected")
+        else:
+            tap.add_dependant(self)
         try:
-            while True:
-                throw, send = self._procedure.throw, self._procedure.send
-                try:
-                    command = throw(error) if error is not None else send(answer)
-                except StopIteration as stop:
-                    return stop.value
-                answer = error = None
+            return await self._take_all()
+        finally:
+            if tap is not None:
+                tap.remove_dependant(self)
+            for channel in (self._requests, self._reader):
+                if channel is not None:
+                    await channel.close()
+
+    async def _take_all(self) -> Any:
+        answer: Any = None
+        error = self._loss
+        while True:
+            throw, send = self._procedure.throw, self._procedure.send
+            try:
+                command = throw(error) if error is not None else send(answer)
+            except StopIteration as stop:
+                return stop.value
+            answer, error = None, self._loss
+            if error is None:
                 try:
                     answer = await self._take_step(command)
                 except StreamproofError as failure:
                     error = failure
-        finally:
-            for channel in (self._requests, self._reader):
-                if channel is not None:
-                    await channel.close()
 
     async def _take_step(self, command: Command) -> Any:
         aborted, self._aborted = self._aborted, None
@@ -110,8 +135,12 @@ class AioRun:
                 await asyncio.sleep(seconds)
             case Sync():
                 await self._sync()
+            case Together(procedures):
+                return await self._run_together(procedures)
             case Put():
-                await self._put(command)
+                await self._put((command,))
+            case PutAll(puts):
+                await self._put(puts)
             case Attach(queue, places):
                 self._arrived, self._failure = [], None
                 self._reader = AioReadingChannel(
@@ -132,40 +161,68 @@ class AioRun:
                 await self._request(command)
         return None
 
+    async def _run_together(self, procedures: tuple[Procedure[Any], ...]) -> list[Any]:
+        self._children = [AioRun(self._link, procedure, self._sync) for procedure in procedures]
+        tasks = [asyncio.create_task(child.drive()) for child in self._children]
+        try:
+            if tasks:
+                await asyncio.wait(tasks)
+        finally:
+            self._children = []
+            for task in tasks:
+                task.cancel()
+        failed = [task for task in tasks if not task.cancelled() and task.exception() is not None]
+        for task in failed:
+            task.result()
+        return [task.result() for task in tasks]
+
     async def _request(self, command: Command) -> None:
         if self._requests is None or not self._requests.is_open:
             self._requests = AioChannel(self._link, "a request", _ignore)
             await self._requests.open()
         await self._requests.request(_frame(command))
 
-    async def _put(self, command: Put) -> None:
-        confirmed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        returned: list[str] = []
+    async def _put(self, puts: tuple[Put, ...]) -> None:
+        """All on one channel, then wait for all confirms."""
+        if not puts:
+            return
+        settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        settled.add_done_callback(retrieve)
+        missing: list[str] = []
+        refused: list[str] = []
+        under_way: dict[int, str] = {}
+
+        def on_return(place: str) -> None:
+            missing.append(puts[int(place)].queue)
 
         def on_confirm(tag: int, is_multiple: bool, is_ack: bool) -> None:
-            if not confirmed.done():
-                confirmed.set_result(is_ack)
+            for one in [one for one in under_way if one == tag or (is_multiple and (one < tag or not tag))]:
+                queue = under_way.pop(one)
+                if not is_ack:
+                    refused.append(queue)
+            if not under_way and not settled.done():
+                settled.set_result(None)
 
         def on_end(error: StreamproofError | None) -> None:
-            if error is not None and not confirmed.done():
-                confirmed.set_exception(error)
+            if error is not None and not settled.done():
+                settled.set_exception(error)
 
-        writer = AioWritingChannel(
-            self._link, f"writing to {command.queue}", on_confirm, returned.append, on_end
-        )
+        writer = AioWritingChannel(self._link, f"writing to {puts[0].queue}", on_confirm, on_return, on_end)
         await writer.open()
         try:
             now_ms = int(time.time() * 1000)
-            writer.publish(
-                "", command.queue, command.body, timestamp_ms=now_ms, mark=command.mark, message_id="-"
-            )
-            is_ack = await confirmed
+            for place, put in enumerate(puts):
+                tag = writer.publish(
+                    "", put.queue, put.body, timestamp_ms=now_ms, mark=put.mark, message_id=str(place)
+                )
+                under_way[tag] = put.queue
+            await settled
         finally:
             await writer.close()
-        if returned:
-            raise Missing(f"there is no queue {command.queue}")
-        if not is_ack:
-            raise BackendError(f"queue {command.queue} did not take a message", definite=False)
+        if missing:
+            raise Missing(f"there is no queue {missing[0]}")
+        if refused:
+            raise BackendError(f"queue {refused[0]} did not take a message", definite=False)
 
     def _delivered(self, tag: int, is_redelivered: bool, message: Message) -> None:
         self._arrived.append(message)
@@ -224,8 +281,10 @@ def _ignore(_: StreamproofError | None) -> None:
 async def run(link: AioLink, procedure: Procedure[T], sync: SyncCatalogue, timeout_s: float, doing: str) -> T:
     """Run a procedure and wait for its end. When the time is up, or the caller is cancelled, it is
     told so, cleans up, and ends soon."""
+    if link.is_over:
+        raise Closed(f"the connection to {link.where} is closed: connect again")
     under_way = AioRun(link, procedure, sync)
-    task = asyncio.create_task(under_way.drive())
+    task = link.start(under_way.drive())
     try:
         await asyncio.wait({task}, timeout=timeout_s)
     except asyncio.CancelledError:

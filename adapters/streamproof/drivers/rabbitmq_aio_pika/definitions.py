@@ -1,22 +1,19 @@
 """Follows the stream of definitions on an async link, and appends to it."""
 
 import asyncio
-import logging
 import secrets
 import time
 
-from streamproof.drivers.rabbitmq.catalogue import Catalogue, Definition, Marker, Snapshot, decode, encode
+from streamproof.drivers.rabbitmq.catalogue import EMPTY, Catalogue, Definition, Marker, decode, encode
 from streamproof.drivers.rabbitmq.codec import Message
-from streamproof.drivers.rabbitmq.errors import lost
+from streamproof.drivers.rabbitmq.errors import CONNECTION_ENDED, lost
 from streamproof.drivers.rabbitmq.procedures import find_definitions
 from streamproof.drivers.rabbitmq.replay import Replay
 from streamproof.drivers.rabbitmq.topology import META, Endpoint
 from streamproof.drivers.rabbitmq_aio_pika.channels import AioReadingChannel, AioWritingChannel
 from streamproof.drivers.rabbitmq_aio_pika.commands import run
-from streamproof.drivers.rabbitmq_aio_pika.link import AioLink
-from streamproof.errors import StreamproofError, TimedOut, Unreachable
-
-_log = logging.getLogger("streamproof.rabbitmq")
+from streamproof.drivers.rabbitmq_aio_pika.link import AioLink, retrieve
+from streamproof.errors import StreamproofError, TimedOut
 
 _PREFETCH = 1_000
 _ACK_EVERY = 200
@@ -29,7 +26,7 @@ class AioDefinitions:
     def __init__(self, endpoint: Endpoint) -> None:
         self.catalogue = Catalogue()
         self.link = AioLink(endpoint, "definitions", endpoint.heartbeat_s, self._up, self._down)
-        self._replay = Replay(self.catalogue, Snapshot)
+        self._replay = Replay(self.catalogue, EMPTY)
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._unsent: list[Marker] = []
         self._writer: AioWritingChannel | None = None
@@ -50,6 +47,7 @@ class AioDefinitions:
         with the connection at the latest."""
         marker = Marker(secrets.token_hex(8))
         done = self._waiting[marker.id] = asyncio.get_running_loop().create_future()
+        done.add_done_callback(retrieve)
         self._unsent.append(marker)
         self._send()
         try:
@@ -91,21 +89,17 @@ class AioDefinitions:
         self.link.spawn(self._find())
 
     async def _find(self) -> None:
-        procedure = find_definitions(secrets.token_hex(8))
+        procedure = find_definitions(secrets.token_hex(8), self.catalogue.offset)
         try:
             self._end = await run(self.link, procedure, self.sync, _FIND_S, "looking for the definitions")
             writer = AioWritingChannel(self.link, "writing definitions", _ignore, _ignore, self._broke)
             await writer.open()
             self._writer = writer
-            await self._follow(
-                self._replay.resume() if self._replay.is_based else self._replay.saw_end(self._end)
-            )
+            await self._follow(self._replay.saw_end(self._end))
             self._send()
         except StreamproofError as error:
-            if not isinstance(error, Unreachable):
-                _log.warning("the definitions cannot be read: %s", error)
             self._fail(error)
-            self.link.drop()
+            self.link.drop(error)
 
     async def _follow(self, start: int) -> None:
         reader = self._reader = AioReadingChannel(
@@ -131,6 +125,7 @@ class AioDefinitions:
 
     def _reached_end(self) -> None:
         if self._replay.is_based:
+            self.link.prove()
             self._send()
         else:
             self.link.spawn(self._reread())
@@ -138,12 +133,14 @@ class AioDefinitions:
     async def _reread(self) -> None:
         if self._reader is not None:
             await self._reader.close()
-        await self._follow(self._replay.widen())
+        try:
+            await self._follow(self._replay.widen())
+        except StreamproofError as error:
+            self._broke(error)
 
     def _broke(self, error: StreamproofError | None) -> None:
-        if error is not None and not isinstance(error, Unreachable):
-            _log.warning("the definitions broke off: %s", error)
-            self.link.drop()
+        if error is not None and not isinstance(error, CONNECTION_ENDED):
+            self.link.drop(error)
 
     def _down(self, error: StreamproofError) -> None:
         self._writer = self._reader = None

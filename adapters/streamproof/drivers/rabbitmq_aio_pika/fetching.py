@@ -5,11 +5,14 @@ import logging
 import secrets
 import time
 from collections.abc import Iterable
+from functools import partial
 from itertools import count
 
 from streamproof.core.membership_member import Member
+from streamproof.drivers.rabbitmq.backoff import Backoff
 from streamproof.drivers.rabbitmq.catalogue import TopicCreated
 from streamproof.drivers.rabbitmq.codec import Message
+from streamproof.drivers.rabbitmq.errors import CONNECTION_ENDED
 from streamproof.drivers.rabbitmq.intake import GroupLog, QueuePart, StreamPart
 from streamproof.drivers.rabbitmq.procedures import open_group
 from streamproof.drivers.rabbitmq.subscription import Subscription, inner_counts, split_inner
@@ -19,14 +22,15 @@ from streamproof.drivers.rabbitmq_aio_pika.commands import run
 from streamproof.drivers.rabbitmq_aio_pika.definitions import AioDefinitions
 from streamproof.drivers.rabbitmq_aio_pika.link import AioLink
 from streamproof.drivers.rabbitmq_aio_pika.membership import AioMembership
-from streamproof.errors import StreamproofError, Unreachable
+from streamproof.errors import StreamproofError, UnknownTopic, Unsupported
 from streamproof.options import ConsumerOptions
 from streamproof.records import TopicPartition
 
 _log = logging.getLogger("streamproof.rabbitmq")
 
 _REOPEN_PAUSE_S = 0.2
-"""Before a log is opened again whose channel failed: its topic may be about to be deleted."""
+"""Before a log is opened again whose channel failed: its topic may be about to be deleted. It doubles
+while that goes on."""
 
 _HEARTBEATS_A_SESSION = 3
 _OPEN_GROUP_S = 60.0
@@ -47,8 +51,13 @@ class AioGroupFetching:
         self._definitions = definitions
         self._serials = count(1)
         self._channels: dict[int, AioReadingChannel] = {}
-        self._failed: set[TopicPartition] = set()
+        self._attached: set[int] = set()
+        """Serial numbers of the parts that the server sends records of."""
+        self._backoffs: dict[TopicPartition, Backoff] = {}
+        self._pauses_s: dict[TopicPartition, float] = {}
+        """Before logs that failed are opened again."""
         self._opening: set[str] = set()
+        self._set_up = Backoff(first_s=_REOPEN_PAUSE_S)
         self._is_begun = False
         self._is_flush_planned = False
         self._ticker: asyncio.TimerHandle | None = None
@@ -88,7 +97,7 @@ class AioGroupFetching:
         """Send the acknowledgements that wait, soon."""
         if not self._is_flush_planned:
             self._is_flush_planned = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            self.link.soon(self._flush)
 
     def new_log(self, inner: TopicPartition) -> GroupLog:
         """The books of a log that was just assigned."""
@@ -100,9 +109,7 @@ class AioGroupFetching:
     def open_logs(self, opened: Iterable[tuple[TopicPartition, GroupLog]]) -> None:
         """Begin to read logs."""
         for inner, log in opened:
-            pause_s = _REOPEN_PAUSE_S if inner in self._failed else 0.0
-            self._failed.discard(inner)
-            self.link.spawn(self._open(inner, log, pause_s))
+            self.link.spawn(self._open(inner, log, self._pauses_s.pop(inner, 0.0)))
 
     async def let_go(self, closed: Iterable[tuple[TopicPartition, GroupLog]]) -> None:
         """Stop reading logs: tell the server what was acknowledged, close their channels, then tell
@@ -141,14 +148,27 @@ class AioGroupFetching:
     def _down(self, error: StreamproofError) -> None:
         self._membership.end()
         self._channels.clear()
+        self._attached.clear()
         self._opening.clear()
-        self._failed.clear()
         self._kill(list(self.logs.values()))
 
     def _changed(self) -> None:
         """An event of the group's log was taken in."""
         stale = [self.logs[inner] for inner in self.member.stale() if inner in self.logs]
         self._kill([log for log in stale if not log.is_dead])
+        self._prove()
+
+    def _prove(self) -> None:
+        """The connection does what it is for once the member reads all that it shall."""
+        member = self.member
+        wanted = [inner for inner, owner in member.state.targets.items() if owner == member.id]
+        if member.is_in and all(self._is_read(inner) for inner in wanted):
+            self.link.prove()
+
+    def _is_read(self, inner: TopicPartition) -> bool:
+        log = self.logs.get(inner)
+        part = None if log is None else log.queue or log.stream
+        return part is not None and part.serial in self._attached
 
     def _kill(self, logs: list[GroupLog]) -> None:
         """These are lost: nothing more of them, at once; the listener is told in the next poll."""
@@ -163,12 +183,12 @@ class AioGroupFetching:
     def _tick(self) -> None:
         if not self._is_begun:
             return
+        self._ticker = self.link.later(self.member.interval_s / 2, self._tick)
         if self.is_polling:
             self.member.polled(time.monotonic())
         for inner, log in self.logs.items():
             self._note_progress(inner, log)
         self._membership.tick()
-        self._ticker = asyncio.get_running_loop().call_later(self.member.interval_s / 2, self._tick)
 
     def _note_progress(self, inner: TopicPartition, log: GroupLog) -> None:
         if log.stream is not None and not log.is_dead:
@@ -190,19 +210,23 @@ class AioGroupFetching:
             await run(self.link, procedure, self._definitions.sync, _OPEN_GROUP_S, doing)
         except StreamproofError as error:
             _log.warning("%s: %s", doing, error)
+            if isinstance(error, UnknownTopic | Unsupported):
+                self._opening.discard(topic.id)
+                return
+            await asyncio.sleep(self._set_up.fail(time.monotonic()))
         else:
-            self.look_at_topics()
-        finally:
-            self._opening.discard(topic.id)
+            self._set_up.prove(time.monotonic())
+        self._opening.discard(topic.id)
+        self.look_at_topics()
 
     async def _open(self, inner: TopicPartition, log: GroupLog, pause_s: float) -> None:
         if pause_s:
             await asyncio.sleep(pause_s)
         if log.is_dead or self.logs.get(inner) is not log:
             return
-        if log.stream is not None:
+        if log.stream is not None and log.stream.serial not in self._channels:
             await self._open_stream(inner, log, log.stream)
-        elif log.queue is not None:
+        if log.queue is not None and log.queue.serial not in self._channels:
             await self._open_queue(inner, log, log.queue)
 
     async def _open_stream(self, inner: TopicPartition, log: GroupLog, part: StreamPart) -> None:
@@ -222,10 +246,10 @@ class AioGroupFetching:
             stream,
             self._options.prefetch,
             deliver,
-            lambda error: self._ended(inner, log, error),
+            partial(self._ended, inner, log, part),
             places=(part.position,),
         )
-        await self._begin(part, channel, inner, log)
+        await self._begin(inner, log, part, channel)
 
     async def _open_queue(self, inner: TopicPartition, log: GroupLog, part: QueuePart) -> None:
         name, topic_id = split_inner(inner)
@@ -238,27 +262,48 @@ class AioGroupFetching:
 
         queue = group_queue_of(name.topic, topic_id, inner.partition, self._group)
         channel = AioReadingChannel(
-            self.link, queue, self._options.prefetch, deliver, lambda error: self._ended(inner, log, error)
+            self.link, queue, self._options.prefetch, deliver, partial(self._ended, inner, log, part)
         )
-        await self._begin(part, channel, inner, log)
+        await self._begin(inner, log, part, channel)
 
     async def _begin(
-        self, part: StreamPart | QueuePart, channel: AioReadingChannel, inner: TopicPartition, log: GroupLog
+        self, inner: TopicPartition, log: GroupLog, part: StreamPart | QueuePart, channel: AioReadingChannel
     ) -> None:
         self._channels[part.serial] = channel
         try:
             await channel.open()
         except StreamproofError as error:
-            self._ended(inner, log, error)
+            self._ended(inner, log, part, error)
+            return
         if log.is_dead:
             await channel.close()
-
-    def _ended(self, inner: TopicPartition, log: GroupLog, error: StreamproofError | None) -> None:
-        """A channel broke off by itself; the end of the connection is dealt with elsewhere."""
-        if error is None or isinstance(error, Unreachable) or log.is_dead:
             return
-        _log.warning("%s[%d] of group %s: %s", log.log.topic, log.log.partition, self._group, error)
-        self._failed.add(inner)
+        self._attached.add(part.serial)
+        if inner in self._backoffs:
+            self._backoffs[inner].prove(time.monotonic())
+        self._prove()
+
+    def _ended(
+        self,
+        inner: TopicPartition,
+        log: GroupLog,
+        part: StreamPart | QueuePart,
+        error: StreamproofError | None,
+    ) -> None:
+        """A channel broke off by itself; the end of the connection is dealt with elsewhere."""
+        if error is None or isinstance(error, CONNECTION_ENDED) or log.is_dead:
+            return
+        backoff = self._backoffs.setdefault(inner, Backoff(first_s=_REOPEN_PAUSE_S))
+        pause_s = backoff.fail(time.monotonic())
+        # Again and again while a queue is not to be had: telling it once is enough.
+        level = logging.WARNING if backoff.failures == 1 else logging.DEBUG
+        _log.log(level, "%s[%d] of group %s: %s", log.log.topic, log.log.partition, self._group, error)
+        if part.serial not in self._attached:
+            # Nothing came of it yet, so the log need not change hands.
+            self._channels.pop(part.serial, None)
+            self.link.spawn(self._open(inner, log, pause_s))
+            return
+        self._pauses_s[inner] = pause_s
         self.member.failed(inner)
         self._kill([log])
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from streamproof.core.membership_member import Changes
 from streamproof.driver import AsyncAssignmentListener
 from streamproof.drivers.rabbitmq.intake import GroupLog, serial_of
-from streamproof.drivers.rabbitmq.procedures import open_group
+from streamproof.drivers.rabbitmq.procedures import open_groups
 from streamproof.drivers.rabbitmq.refusals import no_group_offsets, not_assigned
 from streamproof.drivers.rabbitmq.subscription import inner_counts
 from streamproof.drivers.rabbitmq.topology import Endpoint
@@ -59,17 +59,16 @@ class AioPikaGroupConsumer:
             fetching.subscription.require_all()
         await fetching.link.open(_left_s(deadline_s))
         topics = fetching.subscription.topics()
-        for topic in topics:
-            procedure = open_group(
-                catalogue,
-                self._options.group,
-                topic,
-                self._options.start,
-                fetching.link.version,
-                secrets.token_hex(8),
-            )
-            doing = f"setting up group {self._options.group!r} on topic {topic.name!r}"
-            await run(fetching.link, procedure, self._definitions.sync, _left_s(deadline_s), doing)
+        procedure = open_groups(
+            catalogue,
+            self._options.group,
+            topics,
+            self._options.start,
+            fetching.link.version,
+            lambda: secrets.token_hex(8),
+        )
+        doing = f"setting up group {self._options.group!r}"
+        await run(fetching.link, procedure, self._definitions.sync, _left_s(deadline_s), doing)
         fetching.member.subscribe(inner_counts(topics))
         self._unwatch = catalogue.watch(fetching.look_at_topics)
         fetching.begin()

@@ -5,23 +5,21 @@ each other member, mandatory: one that comes back tells that its member is gone,
 """
 
 import asyncio
-import logging
 import secrets
 import time
 from collections.abc import Callable
 
-from streamproof.core.membership import Event, GroupSnapshot, Joined, decode, encode
+from streamproof.core.membership import Event, Joined, decode, encode
 from streamproof.core.membership_member import Member
 from streamproof.drivers.rabbitmq.codec import Message
+from streamproof.drivers.rabbitmq.errors import CONNECTION_ENDED
 from streamproof.drivers.rabbitmq.procedures import enter_group
-from streamproof.drivers.rabbitmq.replay import MemberFold, Replay
+from streamproof.drivers.rabbitmq.replay import NO_GROUP, MemberFold, Replay
 from streamproof.drivers.rabbitmq.topology import control_of, inbox_of
 from streamproof.drivers.rabbitmq_aio_pika.channels import AioReadingChannel, AioWritingChannel
 from streamproof.drivers.rabbitmq_aio_pika.commands import SyncCatalogue, run
 from streamproof.drivers.rabbitmq_aio_pika.link import AioLink
-from streamproof.errors import StreamproofError, Unreachable
-
-_log = logging.getLogger("streamproof.rabbitmq")
+from streamproof.errors import StreamproofError
 
 _PREFETCH = 500
 _ENTER_S = 30.0
@@ -46,13 +44,15 @@ class AioMembership:
         self._sync = sync
         self._on_change = on_change
         self._control = control_of(group)
-        self._replay = Replay(MemberFold(member, time.monotonic), GroupSnapshot)
+        self._replay = Replay(MemberFold(member, time.monotonic), NO_GROUP)
         self._end = 0
         self._id = ""
         self._inbox: AioReadingChannel | None = None
         self._reader: AioReadingChannel | None = None
         self._writer: AioWritingChannel | None = None
         self._last_event_tag = 0
+        self._is_stored = True
+        """Whether the last event is."""
         self._left: asyncio.Event | None = None
 
     def begin(self) -> None:
@@ -64,13 +64,15 @@ class AioMembership:
         """The connection is gone."""
         self._inbox = self._reader = self._writer = None
         self._member.disconnect()
+        if self._left is not None:
+            self._left.set()
 
     async def leave(self) -> None:
         """Append that the member left, and wait until that is stored."""
         self._left = asyncio.Event()
         self._member.leave()
         self.append()
-        if self._writer is not None and self._writer.is_open and self._last_event_tag:
+        if self._writer is not None and self._writer.is_open and not self._is_stored:
             await self._left.wait()
 
     def tick(self) -> None:
@@ -98,13 +100,14 @@ class AioMembership:
 
     def _publish(self, writer: AioWritingChannel, event: Event) -> None:
         self._last_event_tag = writer.publish("", self._control, encode(event))
+        self._is_stored = False
 
     async def _begin(self) -> None:
         doing = f"entering group {self._group!r}"
         try:
-            procedure = enter_group(self._group, inbox_of(self._id))
+            procedure = enter_group(self._group, inbox_of(self._id), self._member.state.offset)
             self._end = last = await run(self._link, procedure, self._sync, _ENTER_S, doing)
-            self._last_event_tag = 0
+            self._is_stored = True
             self._inbox = AioReadingChannel(
                 self._link, inbox_of(self._id), _PREFETCH, self._heard, self._broke, is_exclusive=True
             )
@@ -114,7 +117,7 @@ class AioMembership:
             )
             await writer.open()
             self._writer = writer
-            await self._read(self._replay.resume() if self._replay.is_based else self._replay.saw_end(last))
+            await self._read(self._replay.saw_end(last))
         except StreamproofError as error:
             self._broke(error)
             return
@@ -128,7 +131,7 @@ class AioMembership:
         await self._reader.open()
 
     def _enter(self) -> None:
-        if self._member.is_out and self._member.id != self._id:
+        if self._left is None and self._member.is_out and self._member.id != self._id:
             self._member.enter(self._id)
             self.append()
 
@@ -152,15 +155,16 @@ class AioMembership:
         """Taken out by others, or by itself because nobody polls: come back on a new connection."""
         is_out = self._member.is_out and self._member.id == self._id and self._left is None
         if is_out and self._link.connection is not None and self._writer is not None:
-            _log.warning("%s is out of group %s", self._id, self._group)
-            self._writer = None
             self._on_change()
-            self._link.drop()
+            self._link.drop(f"{self._id} is out of group {self._group}")
 
     async def _reread(self) -> None:
         if self._reader is not None:
             await self._reader.close()
-        await self._read(self._replay.widen())
+        try:
+            await self._read(self._replay.widen())
+        except StreamproofError as error:
+            self._broke(error)
 
     def _heard(self, tag: int, is_redelivered: bool, message: Message) -> None:
         if self._inbox is not None:
@@ -172,21 +176,18 @@ class AioMembership:
             self._member.vanished(peer)
             self.append()
         else:
-            _log.warning("the log of group %s is gone", self._group)
-            self._link.drop()
+            self._link.drop(f"the log of group {self._group} is gone")
 
     def _confirmed(self, tag: int, is_multiple: bool, is_ack: bool) -> None:
         if not is_ack:
-            _log.warning("the log of group %s did not take an event", self._group)
-            self._link.drop()
+            self._link.drop(f"the log of group {self._group} did not take an event")
             return
-        is_stored = tag == self._last_event_tag or (is_multiple and tag > self._last_event_tag)
-        if is_stored and self._left is not None:
-            self._left.set()
+        if tag == self._last_event_tag or (is_multiple and tag > self._last_event_tag):
+            self._is_stored = True
+            if self._left is not None:
+                self._left.set()
 
     def _broke(self, error: StreamproofError | None) -> None:
         """Without its log or its inbox a member is none: come back on a new connection."""
-        if error is not None:
-            if not isinstance(error, Unreachable):
-                _log.warning("group %s: %s", self._group, error)
-            self._link.drop()
+        if error is not None and not isinstance(error, CONNECTION_ENDED):
+            self._link.drop(f"group {self._group}: {error}")

@@ -8,16 +8,17 @@ from collections.abc import Callable, Sequence
 from itertools import count
 
 from streamproof.deliveries import AsyncDeliveries, AsyncDelivery
+from streamproof.drivers.rabbitmq.backoff import Backoff
 from streamproof.drivers.rabbitmq.catalogue import TopicCreated
 from streamproof.drivers.rabbitmq.codec import properties_bytes, sequence_of
-from streamproof.drivers.rabbitmq.errors import returned, unknown_delivery, unknown_topic
+from streamproof.drivers.rabbitmq.errors import CONNECTION_ENDED, returned, unknown_delivery, unknown_topic
 from streamproof.drivers.rabbitmq.publishing import Limits, choose_partition, limits_of, too_large
 from streamproof.drivers.rabbitmq.topology import Endpoint, exchange_of
 from streamproof.drivers.rabbitmq.wire import content_frames, publish_method
 from streamproof.drivers.rabbitmq_aio_pika.channels import AioWritingChannel
 from streamproof.drivers.rabbitmq_aio_pika.definitions import AioDefinitions
 from streamproof.drivers.rabbitmq_aio_pika.link import AioLink
-from streamproof.errors import BufferFull, Closed, StreamproofError, TimedOut, Unreachable
+from streamproof.errors import BufferFull, Closed, StreamproofError, TimedOut
 from streamproof.options import ProducerOptions
 from streamproof.records import Headers, RawOutgoing, Receipt
 
@@ -78,6 +79,10 @@ class AioPikaProducer:
         self._limits: Limits | None = None
         self._is_planned = False
         self._is_closed = False
+        self._is_proven = False
+        """Whether this channel had a confirm."""
+        self._reopening = Backoff(free=1, longest_s=1.0)
+        """Of the channel, on a connection that is well."""
         self._unwatch: Callable[[], None] = _nothing
         self._looker: asyncio.TimerHandle | None = None
         self.link = AioLink(endpoint, "producer", endpoint.heartbeat_s, self._up, self._down)
@@ -243,30 +248,36 @@ class AioPikaProducer:
     # -- sending ---------------------------------------------------------------------------
 
     def _up(self) -> None:
-        self._limits = limits_of(self._endpoint, self.link.version, self.link.frame_max)
+        assert self.link.connection is not None
+        self._limits = limits_of(self._endpoint, self.link.version, self.link.connection.frame_max)
         self.link.spawn(self._open_channel())
 
-    async def _open_channel(self) -> None:
+    async def _open_channel(self, pause_s: float = 0.0) -> None:
+        if pause_s:
+            await asyncio.sleep(pause_s)
         # A new origin: what an old channel still has on its way must not mix with this one's order.
         self._origin = secrets.token_hex(6)
         self._methods.clear()
         self._came_back = set()
+        self._is_proven = False
         writer = AioWritingChannel(
             self.link, "publishing", self._confirmed, self._returned, self._channel_ended
         )
         try:
             await writer.open()
-        except StreamproofError:
-            self.link.drop()
+        except StreamproofError as error:
+            self.link.drop(error)
             return
         self._writer = writer
+        if not self._queue:
+            self.link.prove()
         self._plan()
 
     def _plan(self) -> None:
         """Write soon, together with what else is sent until then."""
         if not self._is_planned and self._writer is not None:
             self._is_planned = True
-            asyncio.get_running_loop().call_soon(self._drain)
+            self.link.soon(self._drain)
 
     def _has_room(self) -> bool:
         return len(self._unconfirmed) < _WINDOW_RECORDS and self._unconfirmed_bytes < _WINDOW_BYTES
@@ -310,13 +321,19 @@ class AioPikaProducer:
             self._methods[place] = method
         value, key = publish.value, publish.key
         publish.value = publish.key = None
+        assert writer.tap is not None
+        frame_max = writer.tap.frame_max
         message_id = f"{self._origin}-{tag:x}".encode()
         properties = properties_bytes(key, value is None, publish.headers, publish.timestamp_ms, message_id)
-        return content_frames(method, writer.number, properties, value or b"", self.link.frame_max)
+        return content_frames(method, writer.number, properties, value or b"", frame_max)
 
     # -- outcomes --------------------------------------------------------------------------
 
     def _confirmed(self, tag: int, is_multiple: bool, is_ack: bool) -> None:
+        if not self._is_proven:
+            self._is_proven = True
+            self.link.prove()
+            self._reopening.prove(time.monotonic())
         done = [tag]
         if is_multiple:
             done = []
@@ -356,8 +373,8 @@ class AioPikaProducer:
         """The server closed the channel over one message; the connection may be well."""
         self._writer = None
         self._give_up_unconfirmed(str(error or "the channel was closed"))
-        if self.link.connection is not None and error is not None and not isinstance(error, Unreachable):
-            self.link.spawn(self._open_channel())
+        if not isinstance(error, CONNECTION_ENDED):
+            self.link.spawn(self._open_channel(self._reopening.fail(time.monotonic())))
 
     def _down(self, error: StreamproofError) -> None:
         self._writer = None
@@ -373,6 +390,8 @@ class AioPikaProducer:
 
     def _look(self) -> None:
         """Settle what is past its time; now and then."""
+        pause_s = min(_LOOK_S, self._options.delivery_timeout_s / 4)
+        self._looker = self.link.later(pause_s, self._look)
         now_s = time.monotonic()
         limit = f"{self._options.delivery_timeout_s:g} s"
         overdue = []
@@ -388,8 +407,6 @@ class AioPikaProducer:
         while self._queue and self._queue[0].due_s <= now_s:
             self._settle_unsent(TimedOut(f"not sent within {limit}: RabbitMQ took no more"))
         self._settled.set()
-        pause_s = min(_LOOK_S, self._options.delivery_timeout_s / 4)
-        self._looker = asyncio.get_running_loop().call_later(pause_s, self._look)
 
 
 def _settled(error: StreamproofError) -> AsyncDelivery:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
 from streamproof.driver import AsyncAssignmentListener
+from streamproof.drivers.rabbitmq.backoff import Backoff
 from streamproof.drivers.rabbitmq.catalogue import TopicCreated
 from streamproof.drivers.rabbitmq.codec import Message
+from streamproof.drivers.rabbitmq.errors import CONNECTION_ENDED
 from streamproof.drivers.rabbitmq.intake import StreamPart, shown_records
 from streamproof.drivers.rabbitmq.procedures import hidden, place_of, shown, watermarks_of
 from streamproof.drivers.rabbitmq.refusals import no_progress, not_assigned, out_of_range
@@ -18,7 +20,7 @@ from streamproof.drivers.rabbitmq_aio_pika.channels import AioReadingChannel
 from streamproof.drivers.rabbitmq_aio_pika.commands import run
 from streamproof.drivers.rabbitmq_aio_pika.definitions import AioDefinitions
 from streamproof.drivers.rabbitmq_aio_pika.link import AioLink, wait_for_news
-from streamproof.errors import Closed, StreamproofError, UnknownTopic, Unreachable
+from streamproof.errors import Closed, StreamproofError, UnknownTopic
 from streamproof.options import ConsumerOptions
 from streamproof.records import Position, RawRecord, TopicPartition, Watermarks
 
@@ -30,12 +32,14 @@ _REOPEN_PAUSE_S = 0.2
 class _Reading:
     """One log that is read. Its part is made anew at every seek and for every channel."""
 
-    __slots__ = ("channel", "part", "topic")
+    __slots__ = ("backoff", "channel", "is_attached", "part", "topic")
 
     def __init__(self, topic: TopicCreated, part: StreamPart) -> None:
         self.topic = topic
         self.part = part
         self.channel: AioReadingChannel | None = None
+        self.is_attached = False
+        self.backoff = Backoff(first_s=_REOPEN_PAUSE_S)
 
 
 class AioPikaReader:
@@ -245,10 +249,17 @@ class AioPikaReader:
 
     def _up(self) -> None:
         self._open_all(self._readings)
+        self._prove()
 
     def _down(self, error: StreamproofError) -> None:
         for reading in self._readings.values():
             reading.channel = None
+            reading.is_attached = False
+
+    def _prove(self) -> None:
+        """The connection does what it is for once every log is read."""
+        if all(reading.is_attached for reading in self._readings.values()):
+            self.link.prove()
 
     def _open_all(self, readings: dict[TopicPartition, _Reading]) -> None:
         for log, reading in readings.items():
@@ -257,6 +268,7 @@ class AioPikaReader:
     async def _reopen(self, log: TopicPartition, reading: _Reading, pause_s: float = 0.0) -> None:
         """Read on from the position, on a new channel."""
         former, reading.channel = reading.channel, None
+        reading.is_attached = False
         part = reading.part = StreamPart(log, next(self._serials), reading.part.place())
         if former is not None:
             await former.close()
@@ -270,10 +282,13 @@ class AioPikaReader:
             self._news.set()
 
         def ended(error: StreamproofError | None) -> None:
-            is_ours = error is not None and not isinstance(error, Unreachable)
-            if is_ours and reading.part is part:
-                _log.warning("%s[%d]: %s", log.topic, log.partition, error)
-                self.link.spawn(self._reopen(log, reading, _REOPEN_PAUSE_S))
+            if error is None or isinstance(error, CONNECTION_ENDED) or reading.part is not part:
+                return
+            pause_s = reading.backoff.fail(time.monotonic())
+            # Again and again while a stream is not to be had: telling it once is enough.
+            level = logging.WARNING if reading.backoff.failures == 1 else logging.DEBUG
+            _log.log(level, "%s[%d]: %s", log.topic, log.partition, error)
+            self.link.spawn(self._reopen(log, reading, pause_s))
 
         stream = stream_of(reading.topic.name, reading.topic.id, log.partition)
         channel = reading.channel = AioReadingChannel(
@@ -283,6 +298,11 @@ class AioPikaReader:
             await channel.open()
         except StreamproofError as error:
             ended(error)
+            return
+        if reading.part is part:
+            reading.is_attached = True
+            reading.backoff.prove(time.monotonic())
+            self._prove()
 
 
 def _left_s(deadline_s: float) -> float:

@@ -10,10 +10,11 @@ from streamproof.drivers.rabbitmq.descriptions import (
     dead_group,
     describe_group,
     describe_topic,
+    name_some,
     require_possible,
 )
 from streamproof.drivers.rabbitmq.errors import unknown_topic
-from streamproof.drivers.rabbitmq.procedures import create_topic, delete_topics, read_group
+from streamproof.drivers.rabbitmq.procedures import create_topics, delete_topics, read_group
 from streamproof.drivers.rabbitmq.refusals import no_trimming
 from streamproof.drivers.rabbitmq_pika.commands import run
 from streamproof.drivers.rabbitmq_pika.definitions import Definitions
@@ -29,17 +30,16 @@ class PikaAdmin:
         self._has_log = has_log
 
     def create_topics(self, topics: Sequence[TopicSpec], timeout_s: float) -> None:
-        deadline_s = time.monotonic() + timeout_s
         for spec in topics:
             require_possible(spec, self._has_log)
-            procedure = create_topic(self._definitions.catalogue, spec, secrets.token_hex(4), self._has_log)
-            self._run(procedure, left_s(deadline_s), f"creating topic {spec.name!r}")
+        procedure = create_topics(
+            self._definitions.catalogue, topics, lambda: secrets.token_hex(4), self._has_log
+        )
+        self._run(procedure, timeout_s, f"creating {name_some([spec.name for spec in topics])}")
 
     def delete_topics(self, names: Sequence[str], timeout_s: float) -> None:
-        deadline_s = time.monotonic() + timeout_s
-        if names:
-            procedure = delete_topics(self._definitions.catalogue, names)
-            self._run(procedure, left_s(deadline_s), f"deleting topics {', '.join(names)}")
+        procedure = delete_topics(self._definitions.catalogue, names)
+        self._run(procedure, timeout_s, f"deleting {name_some(names)}")
 
     def list_topics(self, timeout_s: float) -> list[str]:
         self._definitions.wait_synced(timeout_s)

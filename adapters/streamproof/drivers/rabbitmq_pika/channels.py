@@ -10,9 +10,10 @@ from typing import Any
 import pika
 from pika.exceptions import AMQPError, ChannelClosed
 
+from streamproof.drivers.rabbitmq.codec import read_properties
 from streamproof.drivers.rabbitmq.errors import lost, reply_error
 from streamproof.drivers.rabbitmq.wire import Deliver
-from streamproof.drivers.rabbitmq_pika.link import Connection
+from streamproof.drivers.rabbitmq_pika.connection import Connection
 from streamproof.errors import BackendError, StreamproofError
 
 _GONE = BackendError("the queue was deleted, or its server is going down")
@@ -33,7 +34,7 @@ def channel_error(reason: BaseException, doing: str) -> StreamproofError:
 
 class Channel:
     """A channel, and whether it still is. Ended by the end of its connection, it ends with
-    :class:`Unreachable`."""
+    :class:`ConnectionLost`."""
 
     def __init__(self, connection: Connection, doing: str, on_end: OnEnd) -> None:
         self.connection = connection
@@ -42,6 +43,10 @@ class Channel:
         self._channel: Any = None
         self._on_end: OnEnd | None = on_end
         self._is_closing = False
+        if not connection.is_up:
+            self._end(lost(doing, "not connected"))
+            return
+        connection.add_dependant(self)
         try:
             connection.channel(on_open_callback=self._opened)
         except AMQPError as error:
@@ -50,8 +55,12 @@ class Channel:
     @property
     def is_open(self) -> bool:
         """Whether requests can be sent."""
-        is_up = self.connection.is_open and self._channel is not None
+        is_up = self._channel is not None and self.connection.is_up
         return is_up and self._channel.is_open and not self._is_closing
+
+    def lost(self, error: StreamproofError) -> None:
+        """The connection is gone."""
+        self._end(None if self._is_closing else error)
 
     def close(self) -> None:
         """Close it: what was delivered and not acknowledged goes back, in its place and order.
@@ -62,7 +71,7 @@ class Channel:
         """
         self._is_closing = True
         self._deafen()
-        if not self.connection.is_open:
+        if not self.connection.is_up:
             self._end(None)
         elif self._channel is not None and self._channel.is_open:
             # pika cancels the consumers that it knows of before it closes a channel.
@@ -72,6 +81,8 @@ class Channel:
             self._end(None)
 
     def _opened(self, channel: Any) -> None:
+        if not self.connection.is_up:
+            return
         self._channel = channel
         self.number = channel.channel_number
         channel.add_on_close_callback(self._closed)
@@ -84,17 +95,19 @@ class Channel:
         """The channel is open."""
 
     def _closed(self, _: Any, reason: BaseException) -> None:
-        self._deafen()
-        # From here on the number may be another channel's.
-        self.number = 0
         self._end(None if self._is_closing else channel_error(reason, self.doing))
 
     def _deafen(self) -> None:
         """Take in nothing more."""
         self.connection.scanner.deliveries.pop(self.number, None)
+        self.connection.scanner.returns.pop(self.number, None)
         self.connection.scanner.confirms.pop(self.number, None)
 
     def _end(self, error: StreamproofError | None) -> None:
+        self._deafen()
+        # From here on the number may be another channel's.
+        self.number = 0
+        self.connection.remove_dependant(self)
         told, self._on_end = self._on_end, None
         if told is not None:
             told(error)
@@ -231,12 +244,12 @@ class WritingChannel(Channel):
         self.next_tag += messages
 
     def _ready(self) -> None:
-        self._channel.add_on_return_callback(self._returned)
+        self.connection.scanner.returns[self.number] = self._returned
         self.connection.scanner.confirms[self.number] = self._on_confirm
         self._channel.confirm_delivery(_ignore, callback=lambda _: self._on_ready())
 
-    def _returned(self, _: Any, method: Any, properties: Any, body: bytes) -> None:
-        self._on_return(properties.message_id or "")
+    def _returned(self, properties: bytes) -> None:
+        self._on_return(read_properties(properties)[1])
 
 
 def _ignore(*_: object) -> None:

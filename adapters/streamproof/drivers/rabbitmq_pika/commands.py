@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from pika.exceptions import AMQPError
@@ -22,12 +23,15 @@ from streamproof.drivers.rabbitmq.commands import (
     Drain,
     Procedure,
     Put,
+    PutAll,
     Receive,
     Sleep,
     Sync,
+    Together,
 )
 from streamproof.drivers.rabbitmq.errors import Missing, lost
-from streamproof.drivers.rabbitmq_pika.channels import Channel, ReadingChannel, WritingChannel
+from streamproof.drivers.rabbitmq_pika.channels import Channel, OnEnd, ReadingChannel, WritingChannel
+from streamproof.drivers.rabbitmq_pika.connection import Connection
 from streamproof.drivers.rabbitmq_pika.link import Link
 from streamproof.errors import BackendError, Closed, StreamproofError, TimedOut
 
@@ -45,10 +49,9 @@ SyncCatalogue = Callable[[Callable[[StreamproofError | None], None]], None]
 class _RequestChannel(Channel):
     """Declares, binds, deletes; one request at a time."""
 
-    def __init__(self, link: Link, on_ready: Callable[[], None], on_end: Any) -> None:
-        assert link.connection is not None
+    def __init__(self, connection: Connection, on_ready: Callable[[], None], on_end: OnEnd) -> None:
         self._on_ready = on_ready
-        super().__init__(link.connection, "a request", on_end)
+        super().__init__(connection, "a request", on_end)
 
     def _ready(self) -> None:
         self._on_ready()
@@ -80,7 +83,8 @@ class _RequestChannel(Channel):
 
 
 class Run:
-    """One procedure under way; on the I/O thread."""
+    """One procedure under way; on the I/O thread. It belongs to the connection that it begins on: what
+    it has there, locks not least, goes with it, so it ends with it, too."""
 
     def __init__(
         self,
@@ -93,22 +97,39 @@ class Run:
         self._procedure = procedure
         self._sync = sync
         self._done = done
+        self._connection: Connection | None = None
+        self._loss: StreamproofError | None = None
         self._step = 0
         self._is_over = False
         self._requests: _RequestChannel | None = None
         self._writer: WritingChannel | None = None
         self._reader: ReadingChannel | None = None
+        self._children: list[Run] = []
         self._arrived: list[Message] = []
         self._last_tag = 0
         self._wants_messages = False
 
     def start(self) -> None:
         """Take the first step."""
-        self._advance(self._step, None)
+        self._connection = self._link.connection
+        if self._connection is None:
+            self._loss = lost("a request", "not connected")
+        else:
+            self._connection.add_dependant(self)
+        self._advance(self._step, None, self._loss)
 
     def abort(self, error: StreamproofError) -> None:
         """Throw an error into it, where it stands."""
-        self._advance(self._step, None, error)
+        children = [child for child in self._children if not child._is_over]
+        for child in children:
+            child.abort(error)
+        if not children:
+            self._advance(self._step, None, error)
+
+    def lost(self, error: StreamproofError) -> None:
+        """The connection is gone; whatever else the procedure wants to do there, it is refused."""
+        self._loss = error
+        self.abort(error)
 
     # -- stepping --------------------------------------------------------------------------
 
@@ -116,41 +137,49 @@ class Run:
         """Go on with the answer to that step; answers to steps that are past are dropped."""
         if step != self._step or self._is_over:
             return
-        self._step += 1
-        self._wants_messages = False
-        try:
-            throw, send = self._procedure.throw, self._procedure.send
-            command = throw(error) if error is not None else send(answer)
-        except StopIteration as stop:
-            self._finish(stop.value, None)
-        except StreamproofError as failure:
-            self._finish(None, failure)
-        except Exception as failure:
-            wrapped = BackendError(f"a procedure broke: {failure!r}")
-            wrapped.__cause__ = failure
-            self._finish(None, wrapped)
-        else:
-            self._execute(self._step, command)
+        while True:
+            self._step += 1
+            self._wants_messages = False
+            try:
+                throw, send = self._procedure.throw, self._procedure.send
+                command = throw(error) if error is not None else send(answer)
+            except StopIteration as stop:
+                self._finish(stop.value, None)
+                return
+            except StreamproofError as failure:
+                self._finish(None, failure)
+                return
+            except Exception as failure:
+                wrapped = BackendError(f"a procedure broke: {failure!r}")
+                wrapped.__cause__ = failure
+                self._finish(None, wrapped)
+                return
+            answer, error = None, self._loss
+            if error is None:
+                error = self._execute(self._step, command)
+            if error is None:
+                return
 
     def _finish(self, answer: Any, error: StreamproofError | None) -> None:
         self._is_over = True
+        if self._connection is not None:
+            self._connection.remove_dependant(self)
         for channel in (self._requests, self._writer, self._reader):
             if channel is not None:
                 channel.close()
         self._done(answer, error)
 
-    def _execute(self, step: int, command: Command) -> None:
-        connection = self._link.connection
-        if connection is None or not connection.is_open:
-            # Not at once: a procedure that cleans up must not recurse.
-            self._link.later(0, lambda: self._advance(step, None, lost("a request", "not connected")))
-            return
+    def _execute(self, step: int, command: Command) -> StreamproofError | None:
+        """Begin with a command; an error if that is not possible."""
+        if self._connection is None or not self._connection.is_up:
+            return lost("a request", "not connected")
         try:
             self._dispatch(step, command)
         except AMQPError as cause:
             failure = lost("a request", cause)
             failure.__cause__ = cause
-            self._link.later(0, lambda: self._advance(step, None, failure))
+            return failure
+        return None
 
     def _dispatch(self, step: int, command: Command) -> None:
         match command:
@@ -158,8 +187,14 @@ class Run:
                 self._link.later(seconds, lambda: self._advance(step, None))
             case Sync():
                 self._sync(lambda error: self._link.call(lambda: self._advance(step, None, error)))
+            case Together(procedures):
+                self._run_together(step, procedures)
             case Put():
-                self._put(step, command)
+                self._put(step, (command,))
+            case PutAll(puts) if puts:
+                self._put(step, puts)
+            case PutAll():
+                self._advance(step, None)
             case Attach(queue, places):
                 self._attach(step, queue, places)
             case Receive():
@@ -175,6 +210,28 @@ class Run:
 
     # -- commands --------------------------------------------------------------------------
 
+    def _run_together(self, step: int, procedures: tuple[Procedure[Any], ...]) -> None:
+        answers: list[Any] = [None] * len(procedures)
+        left = len(procedures)
+        first: StreamproofError | None = None
+
+        def ended(place: int, answer: Any, error: StreamproofError | None) -> None:
+            nonlocal left, first
+            answers[place] = answer
+            first = first or error
+            left -= 1
+            if not left:
+                self._advance(step, answers, first)
+
+        self._children = [
+            Run(self._link, procedure, self._sync, partial(ended, place))
+            for place, procedure in enumerate(procedures)
+        ]
+        for child in self._children:
+            child.start()
+        if not procedures:
+            self._advance(step, [])
+
     def _request(self, step: int, command: Command) -> None:
         def answered(_: Any) -> None:
             self._advance(step, None)
@@ -187,42 +244,55 @@ class Run:
             assert self._requests is not None
             self._requests.request(command, answered)
 
-        self._requests = _RequestChannel(self._link, ready, lambda error: self._broke(error))
+        assert self._connection is not None
+        self._requests = _RequestChannel(self._connection, ready, self._broke)
 
     def _broke(self, error: StreamproofError | None) -> None:
         if error is not None:
             self._advance(self._step, None, error)
 
-    def _put(self, step: int, command: Put) -> None:
-        table = header_table(None, False, (), int(time.time() * 1000), command.mark)
-        returned = False
+    def _put(self, step: int, puts: tuple[Put, ...]) -> None:
+        """All on one channel, then wait for all confirms."""
+        now_ms = int(time.time() * 1000)
+        missing: list[str] = []
+        refused: list[str] = []
+        under_way: dict[int, str] = {}
 
-        def on_return(_: str) -> None:
-            nonlocal returned
-            returned = True
+        def on_return(place: str) -> None:
+            missing.append(puts[int(place)].queue)
 
         def on_confirm(tag: int, is_multiple: bool, is_ack: bool) -> None:
+            for one in [one for one in under_way if one == tag or (is_multiple and (one < tag or not tag))]:
+                queue = under_way.pop(one)
+                if not is_ack:
+                    refused.append(queue)
+            if under_way:
+                return
             error: StreamproofError | None = None
-            if returned:
-                error = Missing(f"there is no queue {command.queue}")
-            elif not is_ack:
-                error = BackendError(f"queue {command.queue} did not take a message", definite=False)
+            if missing:
+                error = Missing(f"there is no queue {missing[0]}")
+            elif refused:
+                error = BackendError(f"queue {refused[0]} did not take a message", definite=False)
             writer.close()
             self._advance(step, None, error)
 
         def on_ready() -> None:
-            writer.publish("", command.queue, command.body, headers=table)
+            for place, put in enumerate(puts):
+                headers = header_table(None, False, (), now_ms, put.mark)
+                tag = writer.publish("", put.queue, put.body, headers=headers, message_id=str(place))
+                under_way[tag] = put.queue
 
-        assert self._link.connection is not None
+        assert self._connection is not None
+        doing = f"writing to {puts[0].queue}"
         writer = self._writer = WritingChannel(
-            self._link.connection, f"writing to {command.queue}", on_confirm, on_return, self._broke, on_ready
+            self._connection, doing, on_confirm, on_return, self._broke, on_ready
         )
 
     def _attach(self, step: int, queue: str, places: tuple[Any, ...]) -> None:
-        assert self._link.connection is not None
+        assert self._connection is not None
         self._arrived = []
         self._reader = ReadingChannel(
-            self._link.connection,
+            self._connection,
             queue,
             _PREFETCH,
             self._delivered,
@@ -269,6 +339,8 @@ def run(link: Link, procedure: Procedure[T], sync: SyncCatalogue, timeout_s: flo
         outcome[:] = (answer, error)
         ended.set()
 
+    if link.is_over:
+        raise Closed(f"the connection to {link.where} is closed: connect again")
     under_way = Run(link, procedure, sync, done)
     link.call(under_way.start)
     if not ended.wait(timeout_s):
@@ -281,9 +353,3 @@ def run(link: Link, procedure: Procedure[T], sync: SyncCatalogue, timeout_s: flo
         raise error
     result: T = answer
     return result
-
-
-def require_up(link: Link, is_closed: bool) -> None:
-    """Refuse work after close."""
-    if is_closed:
-        raise Closed(f"the connection to {link.where} is closed: connect again")

@@ -1,22 +1,20 @@
 """Follows the stream of definitions on a link, and appends to it."""
 
-import logging
 import secrets
 import threading
 from collections.abc import Callable
 
-from streamproof.drivers.rabbitmq.catalogue import Catalogue, Marker, Snapshot, decode, encode
+from streamproof.drivers.rabbitmq.catalogue import EMPTY, Catalogue, Marker, decode, encode
 from streamproof.drivers.rabbitmq.codec import read_message
-from streamproof.drivers.rabbitmq.errors import lost
+from streamproof.drivers.rabbitmq.errors import CONNECTION_ENDED, lost
 from streamproof.drivers.rabbitmq.procedures import find_definitions
 from streamproof.drivers.rabbitmq.replay import Replay
 from streamproof.drivers.rabbitmq.topology import META, Endpoint
 from streamproof.drivers.rabbitmq_pika.channels import ReadingChannel, WritingChannel
 from streamproof.drivers.rabbitmq_pika.commands import Run
-from streamproof.drivers.rabbitmq_pika.link import Connection, Link
-from streamproof.errors import StreamproofError, TimedOut, Unreachable
-
-_log = logging.getLogger("streamproof.rabbitmq")
+from streamproof.drivers.rabbitmq_pika.connection import Connection
+from streamproof.drivers.rabbitmq_pika.link import Link
+from streamproof.errors import StreamproofError, TimedOut
 
 _PREFETCH = 1_000
 _ACK_EVERY = 200
@@ -30,7 +28,7 @@ class Definitions:
     def __init__(self, endpoint: Endpoint) -> None:
         self.catalogue = Catalogue()
         self.link = Link(endpoint, "definitions", endpoint.heartbeat_s, self._up, self._down)
-        self._replay = Replay(self.catalogue, Snapshot)
+        self._replay = Replay(self.catalogue, EMPTY)
         self._waiting: dict[str, Done] = {}
         self._writer: WritingChannel | None = None
         self._reader: ReadingChannel | None = None
@@ -87,22 +85,20 @@ class Definitions:
             self._writer.publish("", META, encode(marker))
 
     def _up(self, connection: Connection) -> None:
-        Run(self.link, find_definitions(secrets.token_hex(8)), self.sync, self._found).start()
+        procedure = find_definitions(secrets.token_hex(8), self.catalogue.offset)
+        Run(self.link, procedure, self.sync, self._found).start()
 
     def _found(self, end: int | None, error: StreamproofError | None) -> None:
         connection = self.link.connection
         if error is not None or end is None or connection is None:
-            if not isinstance(error, Unreachable):
-                _log.warning("the definitions cannot be read: %s", error)
             self._fail(error or lost("the definitions", "not connected"))
-            self.link.drop()
+            self.link.drop(error)
             return
         self._end = end
         self._writer = WritingChannel(
             connection, "writing definitions", _ignore, _ignore, self._broke, self._send
         )
-        start = self._replay.resume() if self._replay.is_based else self._replay.saw_end(end)
-        self._follow(start)
+        self._follow(self._replay.saw_end(end))
 
     def _follow(self, start: int) -> None:
         if self.link.connection is not None:
@@ -128,6 +124,7 @@ class Definitions:
 
     def _reached_end(self) -> None:
         if self._replay.is_based:
+            self.link.prove()
             self._send()
             return
         reader, self._reader = self._reader, None
@@ -136,9 +133,8 @@ class Definitions:
         self._follow(self._replay.widen())
 
     def _broke(self, error: StreamproofError | None) -> None:
-        if error is not None and not isinstance(error, Unreachable):
-            _log.warning("the definitions broke off: %s", error)
-            self.link.drop()
+        if error is not None and not isinstance(error, CONNECTION_ENDED):
+            self.link.drop(error)
 
     def _down(self, error: StreamproofError) -> None:
         self._writer = self._reader = None

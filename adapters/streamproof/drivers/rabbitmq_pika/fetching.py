@@ -5,28 +5,33 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import count
 
 from streamproof.core.membership_member import Member
+from streamproof.drivers.rabbitmq.backoff import Backoff
 from streamproof.drivers.rabbitmq.catalogue import TopicCreated
 from streamproof.drivers.rabbitmq.codec import read_message
+from streamproof.drivers.rabbitmq.errors import CONNECTION_ENDED
 from streamproof.drivers.rabbitmq.intake import GroupLog, QueuePart, StreamPart
 from streamproof.drivers.rabbitmq.procedures import open_group
 from streamproof.drivers.rabbitmq.subscription import Subscription, inner_counts, split_inner
 from streamproof.drivers.rabbitmq.topology import Endpoint, group_queue_of, stream_of
 from streamproof.drivers.rabbitmq_pika.channels import ReadingChannel
 from streamproof.drivers.rabbitmq_pika.commands import Run
+from streamproof.drivers.rabbitmq_pika.connection import Connection
 from streamproof.drivers.rabbitmq_pika.definitions import Definitions
-from streamproof.drivers.rabbitmq_pika.link import Connection, Link
+from streamproof.drivers.rabbitmq_pika.link import Link
 from streamproof.drivers.rabbitmq_pika.membership import Membership
-from streamproof.errors import StreamproofError, Unreachable
+from streamproof.errors import StreamproofError, UnknownTopic, Unsupported
 from streamproof.options import ConsumerOptions
 from streamproof.records import TopicPartition
 
 _log = logging.getLogger("streamproof.rabbitmq")
 
 _REOPEN_PAUSE_S = 0.2
-"""Before a log is opened again whose channel failed: its topic may be about to be deleted."""
+"""Before a log is opened again whose channel failed: its topic may be about to be deleted. It doubles
+while that goes on."""
 
 _HEARTBEATS_A_SESSION = 3
 
@@ -48,8 +53,13 @@ class GroupFetching:
         self._definitions = definitions
         self._serials = count(1)
         self._channels: dict[int, ReadingChannel] = {}
-        self._failed: set[TopicPartition] = set()
+        self._attached: set[int] = set()
+        """Serial numbers of the parts that the server sends records of."""
+        self._backoffs: dict[TopicPartition, Backoff] = {}
+        self._pauses_s: dict[TopicPartition, float] = {}
+        """Before logs that failed are opened again."""
         self._opening: set[str] = set()
+        self._set_up = Backoff(first_s=_REOPEN_PAUSE_S)
         self._is_begun = False
         self._is_flush_planned = False
         heartbeat_s = max(1, int(options.session_timeout_s / _HEARTBEATS_A_SESSION))
@@ -97,9 +107,9 @@ class GroupFetching:
     def open_logs(self, opened: Iterable[tuple[TopicPartition, GroupLog]]) -> None:
         """Begin to read logs."""
         for inner, log in opened:
-            if inner in self._failed:
-                self._failed.discard(inner)
-                self.link.later(_REOPEN_PAUSE_S, lambda inner=inner, log=log: self._open(inner, log))  # type: ignore[misc]
+            pause_s = self._pauses_s.pop(inner, 0.0)
+            if pause_s:
+                self.link.later(pause_s, partial(self._open, inner, log))
             else:
                 self._open(inner, log)
 
@@ -155,8 +165,8 @@ class GroupFetching:
     def _down(self, error: StreamproofError) -> None:
         self._membership.end()
         self._channels.clear()
+        self._attached.clear()
         self._opening.clear()
-        self._failed.clear()
         self._kill(list(self.logs.items()))
 
     def _changed(self) -> None:
@@ -164,6 +174,21 @@ class GroupFetching:
         with self.lock:
             stale = [(inner, self.logs[inner]) for inner in self.member.stale() if inner in self.logs]
         self._kill([(inner, log) for inner, log in stale if not log.is_dead])
+        self._prove()
+
+    def _prove(self) -> None:
+        """The connection does what it is for once the member reads all that it shall."""
+        with self.lock:
+            member = self.member
+            wanted = [inner for inner, owner in member.state.targets.items() if owner == member.id]
+            works = member.is_in and all(self._is_read(inner) for inner in wanted)
+        if works:
+            self.link.prove()
+
+    def _is_read(self, inner: TopicPartition) -> bool:
+        log = self.logs.get(inner)
+        part = None if log is None else log.queue or log.stream
+        return part is not None and part.serial in self._attached
 
     def _kill(self, logs: list[tuple[TopicPartition, GroupLog]]) -> None:
         """These are lost: nothing more of them, at once; the listener is told in the next poll."""
@@ -184,13 +209,13 @@ class GroupFetching:
     def _tick(self) -> None:
         if not self._is_begun:
             return
+        self.link.later(self.member.interval_s / 2, self._tick)
         with self.lock:
             if self.is_polling:
                 self.member.polled(time.monotonic())
             for inner, log in self.logs.items():
                 self._note_progress(inner, log)
         self._membership.tick()
-        self.link.later(self.member.interval_s / 2, self._tick)
 
     def _note_progress(self, inner: TopicPartition, log: GroupLog) -> None:
         """With the lock held."""
@@ -202,12 +227,20 @@ class GroupFetching:
     def _open_group(self, topic: TopicCreated) -> None:
         self._opening.add(topic.id)
 
-        def opened(_: None, error: StreamproofError | None) -> None:
+        def look_again() -> None:
             self._opening.discard(topic.id)
-            if error is not None:
-                _log.warning("group %s cannot read topic %s: %s", self._group, topic.name, error)
+            self.look_at_topics()
+
+        def opened(_: None, error: StreamproofError | None) -> None:
+            if error is None:
+                self._set_up.prove(time.monotonic())
+                look_again()
+                return
+            _log.warning("group %s cannot read topic %s: %s", self._group, topic.name, error)
+            if isinstance(error, UnknownTopic | Unsupported):
+                self._opening.discard(topic.id)
             else:
-                self.look_at_topics()
+                self.link.later(self._set_up.fail(time.monotonic()), look_again)
 
         procedure = open_group(
             self._definitions.catalogue,
@@ -225,7 +258,7 @@ class GroupFetching:
             return
         if log.stream is not None and log.stream.serial not in self._channels:
             self._open_stream(connection, inner, log, log.stream)
-        if log.queue is not None:
+        if log.queue is not None and log.queue.serial not in self._channels:
             self._open_queue(connection, inner, log, log.queue)
 
     def _open_stream(
@@ -249,8 +282,9 @@ class GroupFetching:
             stream_of(name.topic, topic_id, inner.partition),
             self._options.prefetch,
             deliver,
-            lambda error: self._ended(inner, log, error),
+            partial(self._ended, inner, log, part),
             places=(part.position,),
+            on_attached=partial(self._attach, inner, part),
         )
 
     def _open_queue(
@@ -271,15 +305,39 @@ class GroupFetching:
             group_queue_of(name.topic, topic_id, inner.partition, self._group),
             self._options.prefetch,
             deliver,
-            lambda error: self._ended(inner, log, error),
+            partial(self._ended, inner, log, part),
+            on_attached=partial(self._attach, inner, part),
         )
 
-    def _ended(self, inner: TopicPartition, log: GroupLog, error: StreamproofError | None) -> None:
+    def _attach(self, inner: TopicPartition, part: StreamPart | QueuePart) -> None:
+        """The server sends what stands in a log."""
+        self._attached.add(part.serial)
+        backoff = self._backoffs.get(inner)
+        if backoff is not None:
+            backoff.prove(time.monotonic())
+        self._prove()
+
+    def _ended(
+        self,
+        inner: TopicPartition,
+        log: GroupLog,
+        part: StreamPart | QueuePart,
+        error: StreamproofError | None,
+    ) -> None:
         """A channel broke off by itself; the end of the connection is dealt with elsewhere."""
-        if error is None or isinstance(error, Unreachable) or log.is_dead:
+        if error is None or isinstance(error, CONNECTION_ENDED) or log.is_dead:
             return
-        _log.warning("%s[%d] of group %s: %s", log.log.topic, log.log.partition, self._group, error)
-        self._failed.add(inner)
+        backoff = self._backoffs.setdefault(inner, Backoff(first_s=_REOPEN_PAUSE_S))
+        pause_s = backoff.fail(time.monotonic())
+        # Again and again while a queue is not to be had: telling it once is enough.
+        level = logging.WARNING if backoff.failures == 1 else logging.DEBUG
+        _log.log(level, "%s[%d] of group %s: %s", log.log.topic, log.log.partition, self._group, error)
+        if part.serial not in self._attached:
+            # Nothing came of it yet, so the log need not change hands.
+            self._channels.pop(part.serial, None)
+            self.link.later(pause_s, partial(self._open, inner, log))
+            return
+        self._pauses_s[inner] = pause_s
         with self.lock:
             self.member.failed(inner)
         self._kill([(inner, log)])

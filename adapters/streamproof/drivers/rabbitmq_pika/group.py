@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from streamproof.core.membership_member import Changes
 from streamproof.driver import AssignmentListener
 from streamproof.drivers.rabbitmq.intake import GroupLog, serial_of
-from streamproof.drivers.rabbitmq.procedures import open_group
+from streamproof.drivers.rabbitmq.procedures import open_groups
 from streamproof.drivers.rabbitmq.refusals import no_group_offsets, not_assigned
 from streamproof.drivers.rabbitmq.subscription import inner_counts
 from streamproof.drivers.rabbitmq.topology import Endpoint
@@ -58,17 +58,16 @@ class PikaGroupConsumer:
             subscription.require_all()
         self._fetching.link.open(left_s(deadline_s))
         topics = subscription.topics()
-        for topic in topics:
-            procedure = open_group(
-                catalogue,
-                self._options.group,
-                topic,
-                self._options.start,
-                self._fetching.link.version,
-                secrets.token_hex(8),
-            )
-            doing = f"setting up group {self._options.group!r} on topic {topic.name!r}"
-            run(self._fetching.link, procedure, self._definitions.sync, left_s(deadline_s), doing)
+        procedure = open_groups(
+            catalogue,
+            self._options.group,
+            topics,
+            self._options.start,
+            self._fetching.link.version,
+            lambda: secrets.token_hex(8),
+        )
+        doing = f"setting up group {self._options.group!r}"
+        run(self._fetching.link, procedure, self._definitions.sync, left_s(deadline_s), doing)
         with self._lock:
             self._fetching.member.subscribe(inner_counts(topics))
         link = self._fetching.link

@@ -12,81 +12,31 @@ from collections.abc import Callable
 from typing import Any
 
 import pika
-from pika.adapters.select_connection import IOLoop
-from pika.exceptions import AuthenticationError, ConnectionClosed
 
-from streamproof.drivers.rabbitmq.errors import NOT_ALLOWED, lost, reply_error
+from streamproof.drivers.rabbitmq.backoff import Backoff
+from streamproof.drivers.rabbitmq.errors import lost
+from streamproof.drivers.rabbitmq.quiet import quieten, silence_here
 from streamproof.drivers.rabbitmq.topology import Endpoint, version_of
-from streamproof.drivers.rabbitmq.wire import FrameScanner
-from streamproof.errors import AccessDenied, Closed, StreamproofError, TimedOut, Unreachable
+from streamproof.drivers.rabbitmq_pika.connection import Connection, brief, connection_error
+from streamproof.drivers.rabbitmq_pika.loop import GuardedLoop
+from streamproof.errors import Closed, StreamproofError, TimedOut, Unreachable
 
 _log = logging.getLogger("streamproof.rabbitmq")
 
-_FIRST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 5.0
 _CONNECT_TIMEOUT_S = 5.0
-_WELL_S = 2.0
-"""A connection that lasted so long is made again at once."""
+_LEAVE_S = 2.0
+"""What the server gets to answer a connection that takes leave."""
 
-
-class Connection(pika.SelectConnection):
-    """A pika connection whose deliveries and confirms are read without an object a frame."""
-
-    def __init__(self, parameters: pika.ConnectionParameters, **callbacks: Any) -> None:
-        self.scanner = FrameScanner(super()._on_data_available)
-        super().__init__(parameters, **callbacks)
-
-    def _on_data_available(self, data_in: bytes) -> None:
-        self.scanner.feed(data_in)
-        # pika's heartbeat check looks at this count.
-        self.bytes_received += self.scanner.bytes_taken
-        self.scanner.bytes_taken = 0
-
-    def emit(self, frames: bytes) -> None:
-        """Write whole frames that were put together elsewhere."""
-        self.bytes_sent += len(frames)
-        self._adapter_emit_data(frames)
-
-
-def connection_error(error: BaseException, where: str) -> StreamproofError:
-    """A failure to connect, or the end of a connection, in this package's errors."""
-    found: StreamproofError | None = None
-    for reason in _reasons(error):
-        # pika also guesses at the password when the connection only broke during the handshake; the
-        # server's own answer is in the text.
-        if isinstance(reason, AuthenticationError) or "(403)" in str(reason):
-            found = AccessDenied(f"RabbitMQ at {where} refused the user or the password")
-        elif isinstance(reason, ConnectionClosed):
-            found = reply_error(reason.reply_code, reason.reply_text, f"connection to {where}")
-        elif "(530)" in str(reason):
-            found = reply_error(NOT_ALLOWED, str(reason), f"connection to {where}")
-        if found is not None:
-            break
-    if found is None:
-        found = Unreachable(f"no connection to RabbitMQ at {where}: {_brief(error)}; is it running there?")
-    found.__cause__ = error
-    return found
-
-
-def _reasons(error: BaseException) -> list[BaseException]:
-    """The error and those that pika wrapped in it, from outside in."""
-    found = [error]
-    for reason in found:
-        inner = [*reason.args, *getattr(reason, "exceptions", ()), getattr(reason, "exception", None)]
-        found.extend(item for item in inner if isinstance(item, BaseException) and item not in found)
-    return found
-
-
-def _brief(error: BaseException) -> str:
-    innermost = _reasons(error)[-1]
-    return str(innermost) or type(innermost).__name__
+quieten("pika")
 
 
 class Link:
     """The connection, kept up until ``close``. ``on_up`` and ``on_down`` run on its thread.
 
-    While ``may_connect`` says no, a lost connection is not made again (``wake`` does
-    that).
+    A loss is one step, whatever it comes from: the network, the server, ``drop``, or a callback on
+    this thread that failed. All that depends on the connection is told, then ``on_down`` is called,
+    and another connection is made. Pauses between tries grow until ``prove`` says that what the
+    connection is for works. While ``may_connect`` says no, it is not made again (``wake`` does that).
     """
 
     def __init__(
@@ -107,19 +57,25 @@ class Link:
         self._on_up = on_up
         self._on_down = on_down
         self._may_connect = may_connect
-        self._attempts = 0
-        self._opened_s = 0.0
+        self._backoff = Backoff(free=len(endpoint.hosts) - 1)
         self._connecting: Connection | None = None
-        self._pause: object | None = None
+        self._leaving: set[Connection] = set()
+        """Given up; they end by themselves, and nobody is told."""
+        self._pause: Any = None
         self._is_closing = False
         self._changed = threading.Condition()
-        self._loop: Any = IOLoop()
+        self._loop = GuardedLoop(self._broke)
         self._thread = threading.Thread(target=self._run, name=f"streamproof-{name}", daemon=True)
 
     @property
     def where(self) -> str:
         """The address, fit for errors and logs."""
         return self._endpoint.redacted
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was closed, so that nothing asked by ``call`` is done any more."""
+        return self._thread.ident is not None and not self._thread.is_alive()
 
     @property
     def is_own_thread(self) -> bool:
@@ -142,20 +98,21 @@ class Link:
         """Run ``function`` on the I/O thread, soon. After ``close`` it is dropped."""
         self._loop.add_callback_threadsafe(function)
 
-    def later(self, delay_s: float, function: Callable[[], None]) -> object:
+    def later(self, delay_s: float, function: Callable[[], None]) -> Any:
         """Run ``function`` after that time; on the I/O thread only. Returns a handle to ``forget``."""
-        handle: object = self._loop.call_later(delay_s, function)
-        return handle
+        return self._loop.call_later(delay_s, function)
 
-    def forget(self, handle: object) -> None:
+    def forget(self, handle: Any) -> None:
         """Do not run what ``later`` planned."""
         self._loop.remove_timeout(handle)
 
-    def drop(self) -> None:
-        """End this connection as if it were lost; on the I/O thread only."""
-        connection = self.connection
-        if connection is not None and connection.is_open:
-            connection.close()
+    def prove(self) -> None:
+        """What this connection is for works: after its loss the first pause is short again."""
+        self._backoff.prove(time.monotonic())
+
+    def drop(self, why: object) -> None:
+        """Go on on another connection; on the I/O thread only."""
+        self._lose(lost(f"at {self.where}", why))
 
     def close(self, timeout_s: float) -> None:
         """Close the connection and end the thread. Bounded; a second call does nothing."""
@@ -181,7 +138,7 @@ class Link:
         if self._is_closing or self._connecting is not None or self.connection is not None:
             return
         self._pause = None
-        host, port = self._endpoint.hosts[self._attempts % len(self._endpoint.hosts)]
+        host, port = self._endpoint.hosts[self._backoff.failures % len(self._endpoint.hosts)]
         parameters = pika.ConnectionParameters(
             host=host,
             port=port,
@@ -195,6 +152,7 @@ class Link:
         )
         self._connecting = Connection(
             parameters,
+            self._broke,
             on_open_callback=self._opened,
             on_open_error_callback=self._failed,
             on_close_callback=self._ended,
@@ -202,86 +160,138 @@ class Link:
         )
 
     def _run(self) -> None:
+        silence_here()
         try:
             self._loop.start()
         except Exception as error:
-            if self._is_closing:
-                # pika trips over its own feet when it is closed while it connects.
-                return
-            _log.exception("the I/O thread of %s broke", self._name)
-            failure = StreamproofError(f"the I/O thread of {self._name} broke: {error!r}")
+            _log.exception("the I/O thread of %s ended", self._name)
+            failure = StreamproofError(f"the I/O thread of {self._name} ended: {error!r}")
             failure.__cause__ = error
             self.error = failure
-            self._went_down(failure)
+            self._is_closing = True
+            self._lose(failure)
         finally:
+            for connection in (self._connecting, *self._leaving):
+                if connection is not None:
+                    connection.shut()
             self._loop.close()
             with self._changed:
                 self._changed.notify_all()
 
-    def _opened(self, connection: Any) -> None:
-        self._connecting = None
-        if self._is_closing:
-            connection.close()
+    def _opened(self, opened: Any) -> None:
+        connection: Connection = opened
+        if connection is not self._connecting:
+            connection.abort()
             return
-        self._opened_s = time.monotonic()
+        self._connecting = None
         self.version = version_of(connection.server_properties)
         with self._changed:
             self.connection, self.error = connection, None
             self._changed.notify_all()
+        if self._backoff.failures:
+            _log.info("%s: connected to RabbitMQ at %s again", self._name, self.where)
         self._on_up(connection)
 
-    def _failed(self, _: Any, error: BaseException | str) -> None:
-        self._connecting = None
-        reason = error if isinstance(error, BaseException) else Exception(error)
+    def _failed(self, connection: Any, error: BaseException | str) -> None:
+        self._leaving.discard(connection)
+        if connection is self._connecting:
+            self._connecting = None
+            self._connect_failed(error if isinstance(error, BaseException) else Exception(error))
+        self._stop_if_done()
+
+    def _connect_failed(self, reason: BaseException) -> None:
         failure = connection_error(reason, self.where)
-        self._attempts += 1
+        pause_s = self._backoff.fail(time.monotonic())
         with self._changed:
-            if self._attempts >= len(self._endpoint.hosts):
+            if self._backoff.failures >= len(self._endpoint.hosts):
                 self.error = failure
                 self._changed.notify_all()
+        self._connect_after(pause_s)
+
+    def _ended(self, connection: Any, error: BaseException) -> None:
+        self._leaving.discard(connection)
+        if connection is self.connection:
+            failure = lost(f"at {self.where}", brief(error))
+            failure.__cause__ = error
+            self._lose(failure)
+        self._stop_if_done()
+
+    def _broke(self, error: Exception) -> None:
+        """A callback failed. Nobody knows what it left undone, so nothing of the connection stays."""
         if self._is_closing:
+            _log.debug("%s: a callback failed while it was closed", self._name, exc_info=error)
             self._loop.stop()
             return
-        self._connect_later()
+        _log.error("%s: a callback failed", self._name, exc_info=error)
+        connecting, self._connecting = self._connecting, None
+        if self.connection is not None:
+            failure = lost(f"at {self.where}", f"given up because of {error!r}")
+            failure.__cause__ = error
+            self._lose(failure)
+        elif connecting is not None:
+            self._give_up(connecting)
+            self._connect_failed(error)
+        elif self._pause is None:
+            self._connect_after(self._backoff.fail(time.monotonic()))
 
-    def _ended(self, _: Any, error: BaseException) -> None:
-        if self._is_closing:
-            self._went_down(Closed("closed"))
-            self._loop.stop()
+    def _lose(self, error: StreamproofError) -> None:
+        connection = self.connection
+        if connection is None:
             return
-        failure = lost(f"at {self.where}", _brief(error))
-        failure.__cause__ = error
-        _log.warning("%s: %s", self._name, failure)
-        # A server that is not well yet takes connections, and ends them soon.
-        was_well = time.monotonic() - self._opened_s > _WELL_S
-        self._attempts = 0 if was_well else self._attempts + len(self._endpoint.hosts)
-        self._went_down(failure)
-        self._connect_later()
-
-    def _went_down(self, error: StreamproofError) -> None:
-        was_up = self.connection is not None
         with self._changed:
             self.connection = None
             self._changed.notify_all()
-        if was_up:
-            self._on_down(error)
+        if not self._is_closing:
+            _log.warning("%s: %s", self._name, error)
+        for dependant in self._give_up(connection):
+            self._tell(dependant.lost, error)
+        self._tell(self._on_down, error)
+        self._connect_after(self._backoff.fail(time.monotonic()))
 
-    def _connect_later(self) -> None:
-        if self._may_connect():
-            tries = max(0, self._attempts - len(self._endpoint.hosts) + 1)
-            pause_s = 0.0 if not self._attempts else min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**tries)
+    def _tell(self, listener: Callable[[StreamproofError], None], error: StreamproofError) -> None:
+        try:
+            listener(error)
+        except Exception:
+            # The others have to be told all the same, and the connection is lost already.
+            _log.exception("%s: it could not be told that the connection was lost", self._name)
+
+    def _give_up(self, connection: Connection) -> list[Any]:
+        """Hear nothing more of it; it takes leave by itself, within a bound."""
+        dependants = connection.give_up()
+        if connection.is_closed:
+            return dependants
+        self._leaving.add(connection)
+        try:
+            connection.leave()
+        except Exception:
+            _log.debug("%s: the connection cannot take leave", self._name, exc_info=True)
+            connection.abort()
+        self.later(_LEAVE_S, lambda: self._abort(connection))
+        return dependants
+
+    def _abort(self, connection: Connection) -> None:
+        if connection in self._leaving:
+            connection.abort()
+
+    def _connect_after(self, pause_s: float) -> None:
+        if not self._is_closing and self._may_connect():
             self._pause = self.later(pause_s, self.connect)
 
     def _begin_close(self) -> None:
         self._is_closing = True
         if self._pause is not None:
             self.forget(self._pause)
-        if self.connection is not None:
-            if self.connection.is_open:
-                self.connection.close()
-        elif self._connecting is not None:
-            self._connecting.close()
-        else:
+        for connection in list(self._leaving):
+            connection.abort()
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            self._leaving.add(connecting)
+            connecting.abort()
+        self._lose(Closed(f"the connection to {self.where} was closed"))
+        self._stop_if_done()
+
+    def _stop_if_done(self) -> None:
+        if self._is_closing and not self._leaving:
             self._loop.stop()
 
 

@@ -4,24 +4,22 @@ See :mod:`streamproof.core.membership` for the protocol. Heartbeats go straight 
 each other member, mandatory: one that comes back tells that its member is gone, without waiting.
 """
 
-import logging
 import secrets
 import time
 from collections.abc import Callable
 from threading import Condition
 
-from streamproof.core.membership import Event, GroupSnapshot, Joined, decode, encode
+from streamproof.core.membership import Event, Joined, decode, encode
 from streamproof.core.membership_member import Member
 from streamproof.drivers.rabbitmq.codec import read_message
+from streamproof.drivers.rabbitmq.errors import CONNECTION_ENDED
 from streamproof.drivers.rabbitmq.procedures import enter_group
-from streamproof.drivers.rabbitmq.replay import MemberFold, Replay
+from streamproof.drivers.rabbitmq.replay import NO_GROUP, MemberFold, Replay
 from streamproof.drivers.rabbitmq.topology import control_of, inbox_of
 from streamproof.drivers.rabbitmq_pika.channels import ReadingChannel, WritingChannel
 from streamproof.drivers.rabbitmq_pika.commands import Run, SyncCatalogue
 from streamproof.drivers.rabbitmq_pika.link import Link
-from streamproof.errors import StreamproofError, Unreachable
-
-_log = logging.getLogger("streamproof.rabbitmq")
+from streamproof.errors import StreamproofError
 
 _PREFETCH = 500
 
@@ -47,13 +45,15 @@ class Membership:
         self._sync = sync
         self._on_change = on_change
         self._control = control_of(group)
-        self._replay = Replay(MemberFold(member, time.monotonic), GroupSnapshot)
+        self._replay = Replay(MemberFold(member, time.monotonic), NO_GROUP)
         self._end = 0
         self._id = ""
         self._inbox: ReadingChannel | None = None
         self._reader: ReadingChannel | None = None
         self._writer: WritingChannel | None = None
         self._last_event_tag = 0
+        self._is_stored = True
+        """Whether the last event is."""
         self._on_left: Callable[[], None] | None = None
         self._is_leaving = False
         self._incarnation = 0
@@ -72,7 +72,8 @@ class Membership:
             else:
                 self._follow(last)
 
-        Run(self._link, enter_group(self._group, inbox_of(self._id)), self._sync, entered).start()
+        procedure = enter_group(self._group, inbox_of(self._id), self._member.state.offset)
+        Run(self._link, procedure, self._sync, entered).start()
 
     def end(self) -> None:
         """The connection is gone."""
@@ -80,6 +81,7 @@ class Membership:
         self._inbox = self._reader = self._writer = None
         with self._lock:
             self._member.disconnect()
+        self._left()
 
     def leave(self, done: Callable[[], None]) -> None:
         """Append that the member left; ``done`` is called when that is stored."""
@@ -88,7 +90,7 @@ class Membership:
         self._is_leaving = True
         self._on_left = done
         self.append()
-        if self._writer is None or not self._writer.is_open or not self._last_event_tag:
+        if self._is_stored or self._writer is None or not self._writer.is_open:
             self._left()
 
     def tick(self) -> None:
@@ -120,13 +122,14 @@ class Membership:
 
     def _publish(self, writer: WritingChannel, event: Event) -> None:
         self._last_event_tag = writer.publish("", self._control, encode(event))
+        self._is_stored = False
 
     def _follow(self, last: int) -> None:
         connection = self._link.connection
         if connection is None:
             return
         self._end = last
-        self._last_event_tag = 0
+        self._is_stored = True
         self._inbox = ReadingChannel(
             connection, inbox_of(self._id), _PREFETCH, self._heard, self._broke, is_exclusive=True
         )
@@ -138,7 +141,9 @@ class Membership:
             self._broke,
             self.append,
         )
-        self._read(self._replay.resume() if self._replay.is_based else self._replay.saw_end(last))
+        with self._lock:
+            start = self._replay.saw_end(last)
+        self._read(start)
         if self._replay.is_based and self._member.state.offset >= last:
             self._enter()
 
@@ -150,7 +155,7 @@ class Membership:
 
     def _enter(self) -> None:
         with self._lock:
-            if not self._member.is_out:
+            if self._is_leaving or not self._member.is_out:
                 return
             self._member.enter(self._id)
         self.append()
@@ -179,9 +184,8 @@ class Membership:
         with self._lock:
             is_out = self._member.is_out and self._member.id == self._id and not self._is_leaving
         if is_out and self._link.connection is not None:
-            _log.warning("%s is out of group %s", self._id, self._group)
             self._on_change()
-            self._link.drop()
+            self._link.drop(f"{self._id} is out of group {self._group}")
 
     def _reread(self) -> None:
         reader, self._reader = self._reader, None
@@ -201,14 +205,13 @@ class Membership:
                 self._member.vanished(peer)
             self.append()
         else:
-            _log.warning("the log of group %s is gone", self._group)
-            self._link.drop()
+            self._link.drop(f"the log of group {self._group} is gone")
 
     def _confirmed(self, tag: int, is_multiple: bool, is_ack: bool) -> None:
         if not is_ack:
-            _log.warning("the log of group %s did not take an event", self._group)
-            self._link.drop()
+            self._link.drop(f"the log of group {self._group} did not take an event")
         elif tag == self._last_event_tag or (is_multiple and tag > self._last_event_tag):
+            self._is_stored = True
             self._left()
 
     def _left(self) -> None:
@@ -218,6 +221,5 @@ class Membership:
 
     def _broke(self, error: StreamproofError | None) -> None:
         """Without its log or its inbox a member is none: come back on a new connection."""
-        if error is not None and not isinstance(error, Unreachable):
-            _log.warning("group %s: %s", self._group, error)
-            self._link.drop()
+        if error is not None and not isinstance(error, CONNECTION_ENDED):
+            self._link.drop(f"group {self._group}: {error}")

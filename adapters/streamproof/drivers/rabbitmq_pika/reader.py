@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
 from streamproof.driver import AssignmentListener
+from streamproof.drivers.rabbitmq.backoff import Backoff
 from streamproof.drivers.rabbitmq.catalogue import TopicCreated
 from streamproof.drivers.rabbitmq.codec import read_message
+from streamproof.drivers.rabbitmq.errors import CONNECTION_ENDED
 from streamproof.drivers.rabbitmq.intake import StreamPart, shown_records
 from streamproof.drivers.rabbitmq.procedures import hidden, place_of, shown, watermarks_of
 from streamproof.drivers.rabbitmq.refusals import no_progress, not_assigned, out_of_range
@@ -16,9 +18,10 @@ from streamproof.drivers.rabbitmq.subscription import Subscription
 from streamproof.drivers.rabbitmq.topology import Endpoint, stream_of
 from streamproof.drivers.rabbitmq_pika.channels import ReadingChannel
 from streamproof.drivers.rabbitmq_pika.commands import run
+from streamproof.drivers.rabbitmq_pika.connection import Connection
 from streamproof.drivers.rabbitmq_pika.definitions import Definitions
-from streamproof.drivers.rabbitmq_pika.link import Connection, Link, left_s
-from streamproof.errors import Closed, StreamproofError, UnknownTopic, Unreachable
+from streamproof.drivers.rabbitmq_pika.link import Link, left_s
+from streamproof.errors import Closed, StreamproofError, UnknownTopic
 from streamproof.options import ConsumerOptions
 from streamproof.records import Position, RawRecord, TopicPartition, Watermarks
 
@@ -30,12 +33,14 @@ _REOPEN_PAUSE_S = 0.2
 class _Reading:
     """One log that is read. Its part is made anew at every seek and for every channel."""
 
-    __slots__ = ("channel", "part", "topic")
+    __slots__ = ("backoff", "channel", "is_attached", "part", "topic")
 
     def __init__(self, topic: TopicCreated, part: StreamPart) -> None:
         self.topic = topic
         self.part = part
         self.channel: ReadingChannel | None = None
+        self.is_attached = False
+        self.backoff = Backoff(first_s=_REOPEN_PAUSE_S)
 
 
 class PikaReader:
@@ -270,11 +275,20 @@ class PikaReader:
         with self._lock:
             readings = dict(self._readings)
         self._open_all(readings)
+        self._prove()
+
+    def _prove(self) -> None:
+        """The connection does what it is for once every log is read."""
+        with self._lock:
+            works = all(reading.is_attached for reading in self._readings.values())
+        if works:
+            self.link.prove()
 
     def _down(self, error: StreamproofError) -> None:
         with self._lock:
             for reading in self._readings.values():
                 reading.channel = None
+                reading.is_attached = False
 
     def _open_all(self, readings: dict[TopicPartition, _Reading]) -> None:
         for log, reading in readings.items():
@@ -294,6 +308,7 @@ class PikaReader:
         with self._lock:
             if connection is None or self._readings.get(log) is not reading:
                 return
+            reading.is_attached = False
             part = reading.part = StreamPart(log, next(self._serials), reading.part.place())
 
         def deliver(tag: int, is_redelivered: bool, properties: bytes, body: bytes) -> None:
@@ -303,11 +318,20 @@ class PikaReader:
                 if self._is_waiting and log not in self._paused:
                     self._lock.notify_all()
 
+        def attached() -> None:
+            if reading.part is part:
+                reading.is_attached = True
+                reading.backoff.prove(time.monotonic())
+                self._prove()
+
         def ended(error: StreamproofError | None) -> None:
-            is_ours = error is not None and not isinstance(error, Unreachable)
-            if is_ours and reading.part is part:
-                _log.warning("%s[%d]: %s", log.topic, log.partition, error)
-                self.link.later(_REOPEN_PAUSE_S, lambda: self._retry(log, reading, part))
+            if error is None or isinstance(error, CONNECTION_ENDED) or reading.part is not part:
+                return
+            pause_s = reading.backoff.fail(time.monotonic())
+            # Again and again while a stream is not to be had: telling it once is enough.
+            level = logging.WARNING if reading.backoff.failures == 1 else logging.DEBUG
+            _log.log(level, "%s[%d]: %s", log.topic, log.partition, error)
+            self.link.later(pause_s, lambda: self._retry(log, reading, part))
 
         reading.channel = ReadingChannel(
             connection,
@@ -316,6 +340,7 @@ class PikaReader:
             deliver,
             ended,
             places=(part.position,),
+            on_attached=attached,
         )
 
     def _retry(self, log: TopicPartition, reading: _Reading, part: StreamPart) -> None:

@@ -5,16 +5,18 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+from streamproof.drivers.rabbitmq.backoff import Backoff
 from streamproof.drivers.rabbitmq.catalogue import Catalogue
 from streamproof.drivers.rabbitmq.codec import properties_bytes, sequence_of
-from streamproof.drivers.rabbitmq.errors import returned, unknown_delivery, unknown_topic
+from streamproof.drivers.rabbitmq.errors import CONNECTION_ENDED, returned, unknown_delivery, unknown_topic
 from streamproof.drivers.rabbitmq.publishing import Limits, limits_of
 from streamproof.drivers.rabbitmq.topology import Endpoint, exchange_of
 from streamproof.drivers.rabbitmq.wire import content_frames, publish_method
 from streamproof.drivers.rabbitmq_pika.buffer import Publish, SendBuffer
 from streamproof.drivers.rabbitmq_pika.channels import WritingChannel
-from streamproof.drivers.rabbitmq_pika.link import Connection, Link
-from streamproof.errors import StreamproofError, TimedOut, Unreachable
+from streamproof.drivers.rabbitmq_pika.connection import Connection
+from streamproof.drivers.rabbitmq_pika.link import Link
+from streamproof.errors import StreamproofError, TimedOut
 from streamproof.options import ProducerOptions
 from streamproof.records import Receipt
 
@@ -46,6 +48,10 @@ class Sending:
         self._is_ready = False
         self._is_blocked = False
         self._is_planned = False
+        self._is_proven = False
+        """Whether this channel had a confirm."""
+        self._reopening = Backoff(free=1, longest_s=1.0)
+        """Of the channel, on a connection that is well."""
 
     def forget_places(self) -> None:
         """The definitions changed: look again whether topics are still there."""
@@ -60,6 +66,7 @@ class Sending:
 
     def look(self) -> None:
         """Settle what is past its time; now and then."""
+        self.link.later(min(_LOOK_S, self._timeout_s / 4), self.look)
         now_s = time.monotonic()
         overdue: list[int] = []
         for tag, publish in self._unconfirmed.items():
@@ -78,7 +85,6 @@ class Sending:
             unsent += 1
         if overdue or unsent:
             self._freed(len(overdue) + unsent)
-        self.link.later(min(_LOOK_S, self._timeout_s / 4), self.look)
 
     def end(self, unconfirmed: str, unsent: StreamproofError) -> None:
         """Settle everything that is left; the I/O thread is gone."""
@@ -102,12 +108,15 @@ class Sending:
         self._origin = secrets.token_hex(6).encode()
         self._methods = {}
         self._came_back = set()
+        self._is_proven = False
         self._writer = WritingChannel(
             connection, "publishing", self._confirmed, self._returned, self._channel_ended, self._ready
         )
 
     def _ready(self) -> None:
         self._is_ready = True
+        if not self.buffer.waiting:
+            self.link.prove()
         self.drain()
 
     def _set_blocked(self, is_blocked: bool) -> None:
@@ -121,8 +130,12 @@ class Sending:
         self._is_ready = False
         self._writer = None
         self._give_up_unconfirmed(str(error or "the channel was closed"))
+        if not isinstance(error, CONNECTION_ENDED):
+            self.link.later(self._reopening.fail(time.monotonic()), self._reopen)
+
+    def _reopen(self) -> None:
         connection = self.link.connection
-        if connection is not None and connection.is_open and not isinstance(error, Unreachable):
+        if connection is not None and self._writer is None:
             self._open_channel(connection)
 
     def _down(self, error: StreamproofError) -> None:
@@ -203,6 +216,10 @@ class Sending:
     # -- outcomes --------------------------------------------------------------------------
 
     def _confirmed(self, tag: int, is_multiple: bool, is_ack: bool) -> None:
+        if not self._is_proven:
+            self._is_proven = True
+            self.link.prove()
+            self._reopening.prove(time.monotonic())
         unconfirmed = self._unconfirmed
         tags: Sequence[int] = (tag,)
         if is_multiple:

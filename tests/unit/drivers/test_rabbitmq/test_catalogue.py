@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamproof.drivers.rabbitmq.catalogue import (
+    EMPTY,
     Backlog,
     Catalogue,
     GroupOpened,
@@ -106,7 +107,7 @@ def test_a_reader_that_begins_with_a_snapshot_knows_the_same(history, upto, dela
         return
     covered = stream[found].upto
     reader = Catalogue()
-    replay = Replay(reader, Snapshot)
+    replay = Replay(reader, EMPTY)
     replay.saw_end(len(stream) + WINDOW + covered)
     assert replay.start == len(stream) + covered
     replay.start = covered + 1
@@ -120,13 +121,13 @@ def test_a_reader_that_begins_with_a_snapshot_knows_the_same(history, upto, dela
 
 
 def test_a_short_stream_is_read_whole():
-    replay = Replay(Catalogue(), Snapshot)
+    replay = Replay(Catalogue(), EMPTY)
     assert replay.saw_end(WINDOW - 1) == 0
     assert replay.is_based
 
 
 def test_a_window_without_a_snapshot_is_widened_until_the_beginning():
-    replay = Replay(Catalogue(), Snapshot)
+    replay = Replay(Catalogue(), EMPTY)
     start = replay.saw_end(100_000)
     starts = [start]
     while not replay.is_based:
@@ -138,7 +139,7 @@ def test_a_window_without_a_snapshot_is_widened_until_the_beginning():
 
 
 def test_a_snapshot_that_leaves_a_gap_is_no_beginning():
-    replay = Replay(Catalogue(), Snapshot)
+    replay = Replay(Catalogue(), EMPTY)
     start = replay.saw_end(10 * WINDOW)
     assert not replay.feed(start + 5, Snapshot(start - 2, [], []))
     assert replay.feed(start + 6, Snapshot(start - 1, [], []))
@@ -146,7 +147,7 @@ def test_a_snapshot_that_leaves_a_gap_is_no_beginning():
 
 def test_snapshots_are_due_now_and_then():
     catalogue = Catalogue()
-    replay = Replay(catalogue, Snapshot)
+    replay = Replay(catalogue, EMPTY)
     replay.saw_end(0)
     for offset in range(SNAPSHOT_EVERY - 1):
         replay.feed(offset, Marker("m"))
@@ -158,13 +159,26 @@ def test_snapshots_are_due_now_and_then():
 
 
 def test_after_a_lost_connection_reading_goes_on_behind_what_is_known():
-    replay = Replay(Catalogue(), Snapshot)
+    replay = Replay(Catalogue(), EMPTY)
     replay.saw_end(5)
     for offset in range(3):
         replay.feed(offset, Marker("m"))
-    assert replay.resume() == 3
+    assert replay.saw_end(7) == 3
     replay.feed(2, topic("double"))
-    assert replay.resume() == 3
+    assert replay.saw_end(2) == 3
+
+
+def test_a_stream_that_ends_before_what_is_known_is_another_one_and_read_from_its_beginning():
+    catalogue = Catalogue()
+    replay = Replay(catalogue, EMPTY)
+    replay.saw_end(2)
+    for offset, name in enumerate(("a", "b", "c")):
+        replay.feed(offset, topic(name, name))
+    assert replay.saw_end(1) == 0
+    assert catalogue.topics() == []
+    replay.feed(0, topic("d", "d"))
+    assert [found.name for found in catalogue.topics()] == ["d"]
+    assert replay.saw_end(1) == 1
 
 
 def test_a_record_of_a_later_version_defines_nothing():

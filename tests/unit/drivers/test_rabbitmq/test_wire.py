@@ -93,10 +93,6 @@ def test_deliveries_are_whole_whatever_pieces_they_come_in(messages, cuts):
         data += delivery(channel, tag, body, redelivered, pieces) + HEARTBEAT
         if channel in (1, 2):
             expected.append(("delivery", channel, tag, redelivered, PROPERTIES, body))
-        else:
-            expected.extend(
-                ("rest", one.marshal()) for one in decoded(delivery(channel, tag, body, redelivered, pieces))
-            )
         expected.append(("rest", HEARTBEAT))
     at = turn = 0
     while at < len(data):
@@ -118,9 +114,38 @@ def test_confirms_are_taken_and_other_methods_left():
         ("confirm", 1, 7, True, True),
         ("confirm", 1, 8, False, False),
         ("rest", close),
-        ("rest", elsewhere),
     ]
-    assert taken.scanner.bytes_taken == len(ack + nack)
+    assert taken.scanner.bytes_taken == len(ack + nack + elsewhere)
+
+
+def test_a_message_that_came_back_is_told_before_its_confirm():
+    taken = Taken()
+    taken.listen(1)
+    taken.scanner.returns[1] = lambda properties: taken.heard.append(("return", properties))
+    back = frame.Method(1, spec.Basic.Return(312, "NO_ROUTE", "exchange", "key")).marshal()
+    back += content_frames(b"", 1, PROPERTIES, b"body", 12)
+    taken.scanner.feed(back + frame.Method(1, spec.Basic.Ack(7, False)).marshal())
+    assert taken.heard == [("return", PROPERTIES), ("confirm", 1, 7, False, True)]
+
+
+def test_the_servers_close_of_a_channel_is_told_before_it_is_handed_on():
+    taken = Taken()
+    taken.scanner.closes[1] = lambda: taken.heard.append(("close", 1))
+    closes = [
+        frame.Method(channel, spec.Channel.Close(404, "NOT_FOUND", 60, 40)).marshal() for channel in (2, 1)
+    ]
+    taken.scanner.feed(b"".join(closes))
+    assert taken.heard == [("rest", closes[0]), ("close", 1), ("rest", closes[1])]
+
+
+def test_muted_it_tells_nobody_and_goes_on():
+    taken = Taken()
+    taken.listen(1)
+    data = delivery(1, 1, b"late")
+    taken.scanner.feed(data[:40])
+    taken.scanner.mute()
+    taken.scanner.feed(data[40:] + frame.Method(1, spec.Basic.Ack(7, True)).marshal() + HEARTBEAT)
+    assert taken.heard == [("rest", HEARTBEAT)]
 
 
 def test_interleaved_channels_do_not_mix():
