@@ -16,6 +16,7 @@ from streamproof.core.producer_ledger import following_sequence
 from streamproof.core.topics import Topic
 from streamproof.core.transactions import ProducerIdentity
 from streamproof.drivers.memory.cluster import MemoryCluster
+from streamproof.drivers.memory.deliveries import Answer
 from streamproof.drivers.memory.faults import Api, Request
 from streamproof.drivers.memory.writer import MemoryWriter
 from streamproof.errors import (
@@ -27,7 +28,7 @@ from streamproof.errors import (
     UsageError,
 )
 from streamproof.options import ProducerOptions
-from streamproof.records import GroupMembership, RawRecord, TopicPartition
+from streamproof.records import GroupMembership, Headers, RawRecord, TopicPartition
 
 
 class TransactionalWriter(MemoryWriter):
@@ -127,6 +128,21 @@ class TransactionalWriter(MemoryWriter):
                     self._finish_quietly(self._identity)
 
     # -- records ---------------------------------------------------------------------------
+
+    def append(
+        self,
+        name: str,
+        value: bytes | None,
+        key: bytes | None,
+        headers: Headers,
+        partition: int | None,
+        timestamp_ms: int | None,
+    ) -> Answer:
+        """Append one record; a refusal before any log was asked dooms the transaction, too."""
+        answer = super().append(name, value, key, headers, partition, timestamp_ms)
+        if isinstance(answer, StreamproofError):
+            self._failure = self._failure or answer
+        return answer
 
     def _store(
         self, topic: Topic, log: PartitionLog, records: list[RawRecord], size: int, latest_ms: int
