@@ -45,6 +45,8 @@ class Result:
     answers: Mapping[str, OracleReport] = field(default_factory=dict)
     claims: tuple[tuple[bool, str], ...] = ()
     lines: tuple[str, ...] = ()
+    instead: str = ""
+    """The base of the contract that holds on this backend instead of the scenario's own."""
     strikes: int = 0
     """How often the mutant did its harm."""
 
@@ -97,7 +99,7 @@ def run_scenario(
         "scenario": scenario.name,
         "colour": colour,
         "parameters": chosen,
-        "contract": _contract(scenario),
+        "contract": scenario.contract_on(backend),
         "capabilities": in_histories(capabilities),
         "python": sys.version.split()[0],
     }
@@ -162,16 +164,9 @@ def _judged(
         answers={group: oracle.report() for group, oracle in run.oracles.items()},
         claims=tuple(run.claims),
         lines=tuple(run.lines),
+        instead=scenario.contracts[backend]["base"] if backend in scenario.contracts else "",
         strikes=run.findings.strikes,
     )
-
-
-def _contract(scenario: Scenario) -> Any:
-    contract = scenario.contract
-    described = {"base": contract} if isinstance(contract, str) else dict(contract)
-    if scenario.evidence:
-        described["evidence"] = dict(scenario.evidence)
-    return described
 
 
 def capabilities_of(place: Place) -> Capabilities:

@@ -33,8 +33,20 @@ class Scenario:
     expects: Literal["valid", "invalid"] = "valid"
     crashes: bool = False
     harms_broker: bool = False
+    contracts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """For a backend that cannot keep the contract: the one that is kept there, whole, with its evidence.
+    Tables name its base beside the verdict."""
     why_not: Mapping[str, str] = field(default_factory=dict)
     """For each backend that is left out: why."""
+
+    def contract_on(self, backend: Backend) -> dict[str, Any]:
+        """The contract of a run on this backend, as it stands in the history's header."""
+        if backend in self.contracts:
+            return dict(self.contracts[backend])
+        described = {"base": self.contract} if isinstance(self.contract, str) else dict(self.contract)
+        if self.evidence:
+            described["evidence"] = dict(self.evidence)
+        return described
 
     def with_parameters(self, given: Mapping[str, int | float]) -> dict[str, int | float]:
         """The parameters of a run; :class:`ConfigurationError` names an unknown or impossible one."""

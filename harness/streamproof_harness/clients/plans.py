@@ -101,6 +101,8 @@ class ReaderPlan(msgspec.Struct, frozen=True, tag=True):
 
     ``crash_after``: it dies, without a word, after its handler was done with that many records
     (0: never): before it acknowledges, or, with ``acknowledges_first``, before the handler runs.
+    ``marks``: a SQLite file in which it marks the messages whose effect was applied; it applies none
+    twice then.
     """
 
     topics: tuple[str, ...]
@@ -117,3 +119,4 @@ class ReaderPlan(msgspec.Struct, frozen=True, tag=True):
     commit_interval_s: float | None = 0.2
     session_timeout_s: float = 6.0
     crash_after: int = 0
+    marks: str = ""

@@ -104,6 +104,8 @@ def results_table(results: Sequence[Result]) -> Table:
         verdict = result.verdict + ("" if result.is_as_expected else " !")
         if result.expects != "valid" and result.is_as_expected:
             verdict += " (as it must)"
+        if result.instead:
+            verdict += f" ({result.instead})"
         style = _STYLE[result.expects if result.is_as_expected else result.verdict]
         style = "green" if result.is_as_expected else style
         table.add_row(result.scenario, result.backend, result.colour, f"[{style}]{verdict}[/]", *figures)

@@ -16,6 +16,7 @@ def result_json(result: Result) -> dict[str, Any]:
         "verdict": result.verdict,
         "expects": result.expects,
         "is_as_expected": result.is_as_expected,
+        "contract": result.instead or None,
         "failure": result.failure,
         "history": str(result.history),
         "measures": None if result.measures is None else dataclasses.asdict(result.measures),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from streamproof import AsyncBus, AsyncConsumer, AsyncProducer
-from streamproof.delivery import AsyncWorker
+from streamproof.delivery import AsyncSqliteStore, AsyncWorker
 from streamproof.records import Position, Record
 from streamproof_harness.clients._async.buried import AsyncRecordedBurials
 from streamproof_harness.clients._async.colour import pause_s
@@ -57,6 +57,8 @@ class AsyncReader:
         self._orders: deque[tuple[str, Any]] = deque()
         self._is_stopping = False
         self._handled = 0
+        self._store = AsyncSqliteStore(plan.marks) if plan.marks else None
+        self._is_repeated = False
         self.is_crashed = False
 
     @property
@@ -80,6 +82,8 @@ class AsyncReader:
         except Exception:
             self._reporter.failed(self.process, traceback.format_exc(limit=-6))
         finally:
+            if self._store is not None:
+                await self._store.close()
             self._reporter.assigned(self.process, 0)
             self._reporter.pending(self.process, 0)
 
@@ -131,7 +135,12 @@ class AsyncReader:
             dead_letter=plan.dead_letter,
             producer=burials,
             observer=RecordedWork(
-                self._recorder, self.process, self.group, self._reporter, self._after_handled
+                self._recorder,
+                self.process,
+                self.group,
+                self._reporter,
+                self._after_handled,
+                lambda: self._is_repeated,
             ),
             acknowledges=self._acknowledges(),
             max_records=plan.max_records,
@@ -171,6 +180,9 @@ class AsyncReader:
             await pause_s(self.plan.handle_s)
         if self.plan.failures.fails(root_of(id_of(record)), record.attempt):
             raise PlannedFailure("the plan says so")
+        if self._store is not None:
+            async with self._store.once(f"{self.group}/{root_of(id_of(record))}") as effect:
+                self._is_repeated = effect is None
 
     def _after_handled(self) -> None:
         if not self.plan.acknowledges_first:

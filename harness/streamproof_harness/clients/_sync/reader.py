@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from streamproof import Bus, Consumer, Producer
-from streamproof.delivery import Worker
+from streamproof.delivery import SqliteStore, Worker
 from streamproof.records import Position, Record
 from streamproof_harness.clients._sync.buried import RecordedBurials
 from streamproof_harness.clients._sync.colour import pause_s
@@ -59,6 +59,8 @@ class Reader:
         self._orders: deque[tuple[str, Any]] = deque()
         self._is_stopping = False
         self._handled = 0
+        self._store = SqliteStore(plan.marks) if plan.marks else None
+        self._is_repeated = False
         self.is_crashed = False
 
     @property
@@ -82,6 +84,8 @@ class Reader:
         except Exception:
             self._reporter.failed(self.process, traceback.format_exc(limit=-6))
         finally:
+            if self._store is not None:
+                self._store.close()
             self._reporter.assigned(self.process, 0)
             self._reporter.pending(self.process, 0)
 
@@ -131,7 +135,12 @@ class Reader:
             dead_letter=plan.dead_letter,
             producer=burials,
             observer=RecordedWork(
-                self._recorder, self.process, self.group, self._reporter, self._after_handled
+                self._recorder,
+                self.process,
+                self.group,
+                self._reporter,
+                self._after_handled,
+                lambda: self._is_repeated,
             ),
             acknowledges=self._acknowledges(),
             max_records=plan.max_records,
@@ -171,6 +180,9 @@ class Reader:
             pause_s(self.plan.handle_s)
         if self.plan.failures.fails(root_of(id_of(record)), record.attempt):
             raise PlannedFailure("the plan says so")
+        if self._store is not None:
+            with self._store.once(f"{self.group}/{root_of(id_of(record))}") as effect:
+                self._is_repeated = effect is None
 
     def _after_handled(self) -> None:
         if not self.plan.acknowledges_first:

@@ -103,12 +103,14 @@ class RecordedWork(WorkObserver):
         group: str,
         reporter: Reporter,
         after_handled: Callable[[], None],
+        is_repeated: Callable[[], bool] = lambda: False,
     ) -> None:
         self._recorder = recorder
         self._process = process
         self._group = group
         self._reporter = reporter
         self._after_handled = after_handled
+        self._is_repeated = is_repeated
         self._handling: Call | None = None
 
     def handling(self, record: Record[Any, Any]) -> None:
@@ -121,11 +123,13 @@ class RecordedWork(WorkObserver):
         id = id_of(record)
         amount = record.header(AMOUNT_HEADER)
         fields: dict[str, Any] = {} if amount is None else {"amount": int(amount)}
-        if not is_marker(id):
+        is_effective = is_marker(id) or not self._is_repeated()
+        if is_effective and not is_marker(id):
             # What a handler does for a message is one effect, however often it is sent or handled.
             fields["effect"] = root_of(id)
         self._recorder.ok(self._handling, **fields)
-        self._reporter.handled(self._group, self._process, id, record.key, record.value)
+        if is_effective:
+            self._reporter.handled(self._group, self._process, id, record.key, record.value)
         self._after_handled()
 
     def failed(self, record: Record[Any, Any], error: Exception) -> None:
