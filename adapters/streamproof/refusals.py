@@ -52,8 +52,8 @@ def require_producer(capabilities: Capabilities, options: ProducerOptions) -> No
     """Whether this backend can send so."""
     if options.transactional_id is not None and not capabilities.can_transact:
         raise Unsupported(
-            "this backend has no transactions: use effect-once, that is, publisher confirms, and deduplication "
-            "where the records are handled"
+            "this backend has no transactions: use effect-once, that is, publisher confirms, "
+            "and deduplication where the records are handled"
         )
 
 

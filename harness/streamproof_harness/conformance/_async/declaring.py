@@ -30,7 +30,7 @@ class AsyncDeclaring(AsyncStage):
         if self.can.can_transact:
             await self.producer(transactional_id=self.name("id"))
             return
-        with pytest.raises(Unsupported):
+        with pytest.raises(Unsupported, match="effect-once"):
             await self.bus.producer(transactional_id=self.name("id"))
 
     @case

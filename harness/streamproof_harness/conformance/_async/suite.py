@@ -15,6 +15,7 @@ from streamproof_harness.conformance._async.seeking import AsyncSeeking
 from streamproof_harness.conformance._async.sending import AsyncSending
 from streamproof_harness.conformance._async.starting import AsyncStarting
 from streamproof_harness.conformance._async.topics import AsyncTopics
+from streamproof_harness.conformance._async.transacting import AsyncTransacting
 
 
 class AsyncConformanceSuite(
@@ -31,6 +32,7 @@ class AsyncConformanceSuite(
     AsyncFlowing,
     AsyncTopics,
     AsyncDeclaring,
+    AsyncTransacting,
     AsyncConcurrency,
     AsyncClosing,
 ):

@@ -32,7 +32,7 @@ class Declaring(Stage):
         if self.can.can_transact:
             self.producer(transactional_id=self.name("id"))
             return
-        with pytest.raises(Unsupported):
+        with pytest.raises(Unsupported, match="effect-once"):
             self.bus.producer(transactional_id=self.name("id"))
 
     @case

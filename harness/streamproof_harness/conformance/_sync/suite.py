@@ -17,6 +17,7 @@ from streamproof_harness.conformance._sync.seeking import Seeking
 from streamproof_harness.conformance._sync.sending import Sending
 from streamproof_harness.conformance._sync.starting import Starting
 from streamproof_harness.conformance._sync.topics import Topics
+from streamproof_harness.conformance._sync.transacting import Transacting
 
 
 class ConformanceSuite(
@@ -33,6 +34,7 @@ class ConformanceSuite(
     Flowing,
     Topics,
     Declaring,
+    Transacting,
     Concurrency,
     Closing,
 ):

@@ -3,7 +3,7 @@
 Each mutant is the in-memory backend with one fault and names the cases that must turn red.
 """
 
-from streamproof_harness.conformance.mutants import closing, grouping, reading, seeking, sending
+from streamproof_harness.conformance.mutants import closing, grouping, reading, seeking, sending, transacting
 from streamproof_harness.conformance.mutants.mutant import Mutant, run, suite_on
 
 
@@ -13,7 +13,7 @@ def mutants() -> list[type[Mutant]]:
         *sending.CHANGING,
         *(
             kind
-            for module in (closing, grouping, reading, seeking, sending)
+            for module in (closing, grouping, reading, seeking, sending, transacting)
             for kind in vars(module).values()
             if isinstance(kind, type) and issubclass(kind, Mutant) and kind is not Mutant
         ),

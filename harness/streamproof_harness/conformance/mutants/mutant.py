@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -30,6 +30,12 @@ class Through:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
+    @contextmanager
+    def transaction(self, *consumers: Any, **options: Any) -> Iterator[Any]:
+        """The library looks at the class of consumers: hand over those inside."""
+        with self.inner.transaction(*map(_inside, consumers), **options) as tx:
+            yield _Transaction(tx, self.mutant)
+
     def __enter__(self) -> Any:
         return self
 
@@ -38,6 +44,15 @@ class Through:
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.stream())
+
+
+class _Transaction(Through):
+    def commit_offsets(self, consumer: Any) -> None:
+        self.inner.commit_offsets(_inside(consumer))
+
+
+def _inside(part: Any) -> Any:
+    return getattr(part, "inner", part)
 
 
 class Sending(Through):
@@ -89,6 +104,10 @@ class Mutant:
         """The settings that are really used."""
         return given
 
+    def sending(self, options: Any) -> Any:
+        """The options that a producer at the seam really gets."""
+        return options
+
     def reading(self, options: Any) -> Any:
         """The options that a consumer at the seam really gets."""
         return options
@@ -109,6 +128,7 @@ class _MutantDriver(Through):
         return replace(capabilities, **self.mutant.flags)
 
     def producer(self, options: Any) -> Any:
+        options = self.mutant.sending(options)
         return self.mutant.Producer(self.inner.producer(options), self.mutant, options)
 
     def consumer(self, options: Any) -> Any:

@@ -137,11 +137,6 @@ class FlagsDisagree(Mutant):
     flags = {"has_group_offsets": False}  # noqa: RUF012
 
 
-class SaysItTransacts(Mutant):
-    caught_by = ("test_transactions_are_there_or_refused",)
-    flags = {"can_transact": True}  # noqa: RUF012
-
-
 class KeepsWhatItSaysItCannot(Mutant):
     caught_by = ("test_headers_and_timestamps_that_cannot_be_kept_are_refused",)
     flags = {"has_headers": False, "has_timestamps": False}  # noqa: RUF012
