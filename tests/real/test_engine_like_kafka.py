@@ -31,7 +31,8 @@ from streamproof.core.producer_errors import (
     UnknownTransactionalId,
 )
 from streamproof.core.topics import Topics, TopicSettings
-from streamproof.core.transactions import Moment, ProducerIdentity, TransactionCoordinator
+from streamproof.core.transactional_id import Moment, ProducerIdentity
+from streamproof.core.transactions import TransactionCoordinator
 from streamproof.errors import ConfigurationError, StreamproofError, UnknownTopic
 from streamproof.records import Record, TopicPartition
 from tests.real.kafka_wire import Wire, batch

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from streamproof.core.batch import BATCH_OVERHEAD, Decode
 from streamproof.core.log import PartitionLog
+from streamproof.core.producer_ledger import PRODUCER_EXPIRATION_MS
 from streamproof.errors import ConfigurationError, TopicExists, UnknownTopic
 from streamproof.records import TopicDescription, TopicPartition
 
@@ -122,6 +123,12 @@ class Topics:
     def log(self, name: TopicPartition) -> PartitionLog:
         """One partition's log; :class:`UnknownTopic` if there is none."""
         return self.topic(name[0]).log(name[1])
+
+    def expire_producers(self, now_ms: int, expiration_ms: int = PRODUCER_EXPIRATION_MS) -> None:
+        """Forget, in every log, the producers that wrote nothing for so long."""
+        for topic in self._topics.values():
+            for log in topic.logs:
+                log.producers.expire(now_ms, expiration_ms)
 
     def names(self) -> list[str]:
         """All names, sorted."""

@@ -15,7 +15,6 @@ has it (KIP-890, part 1). A producer that continues after an error names the id 
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Literal, NamedTuple
 
 from streamproof.core.batch import ProducerStamp
 from streamproof.core.coordinator import GroupCoordinator
@@ -26,107 +25,29 @@ from streamproof.core.producer_errors import (
     InvalidTransactionState,
     InvalidTransactionTimeout,
     NotInTransaction,
-    ProducerFenced,
-    TransactionTimedOut,
     UnknownProducerId,
     UnknownTransactionalId,
 )
 from streamproof.core.topics import Topics
+from streamproof.core.transactional_id import (
+    NOT_BEGUN,
+    Moment,
+    ProducerIdentity,
+    ProtocolVersion,
+    TransactionalId,
+    TransactionDescription,
+    TransactionState,
+)
 from streamproof.errors import ConfigurationError
 from streamproof.records import TopicPartition
-
-ProtocolVersion = Literal[1, 2]
-TransactionState = Literal["Empty", "Ongoing", "CompleteCommit", "CompleteAbort"]
 
 MAX_TIMEOUT_MS = 15 * 60 * 1000
 """Kafka's default of ``transaction.max.timeout.ms``."""
 
-LAST_EPOCH = (1 << 15) - 1
-"""Epochs are 16 bits wide; the last is kept for fencing, so that a producer never has it."""
+IDLE_MS = 7 * 24 * 3600 * 1000
+"""Kafka's default of ``transactional.id.expiration.ms``."""
 
-_NONE = -1
 _NS_PER_MS = 1_000_000
-
-
-class Moment(NamedTuple):
-    """One instant on both clocks: milliseconds since the Unix epoch, which control records carry, and
-    nanoseconds of a clock that never goes back, which deadlines are measured by."""
-
-    ms: int
-    ns: int
-
-
-class ProducerIdentity(NamedTuple):
-    """What a producer writes under."""
-
-    producer_id: int
-    epoch: int
-
-
-class TransactionDescription(NamedTuple):
-    """One transactional id as ``DescribeTransactions`` tells it (KIP-664)."""
-
-    transactional_id: str
-    state: TransactionState
-    producer: ProducerIdentity
-    timeout_ms: int
-    start_ms: int
-    """When the ongoing transaction began; ``-1`` without one."""
-    partitions: frozenset[TopicPartition]
-    groups: frozenset[str]
-
-
-class _Transaction:
-    """What the coordinator knows of one transactional id."""
-
-    __slots__ = (
-        "deadline_ns",
-        "epoch",
-        "former_epoch",
-        "former_producer_id",
-        "groups",
-        "partitions",
-        "producer_id",
-        "start_ms",
-        "state",
-        "timeout_ms",
-        "transactional_id",
-        "was_timed_out",
-    )
-
-    def __init__(self, transactional_id: str, producer_id: int) -> None:
-        self.transactional_id = transactional_id
-        self.producer_id = producer_id
-        self.epoch = _NONE
-        self.former_producer_id = _NONE
-        self.former_epoch = _NONE
-        self.timeout_ms = 0
-        self.state: TransactionState = "Empty"
-        self.partitions: set[TopicPartition] = set()
-        self.groups: set[str] = set()
-        self.start_ms = _NONE
-        self.deadline_ns = 0
-        self.was_timed_out = False
-
-    @property
-    def identity(self) -> ProducerIdentity:
-        return ProducerIdentity(self.producer_id, self.epoch)
-
-    @property
-    def is_exhausted(self) -> bool:
-        """Whether no further epoch can be given to a producer."""
-        return self.epoch >= LAST_EPOCH - 1
-
-    def describe(self) -> TransactionDescription:
-        return TransactionDescription(
-            self.transactional_id,
-            self.state,
-            self.identity,
-            self.timeout_ms,
-            self.start_ms,
-            frozenset(self.partitions),
-            frozenset(self.groups),
-        )
 
 
 class TransactionCoordinator:
@@ -147,8 +68,8 @@ class TransactionCoordinator:
         self._new_producer_id = new_producer_id
         self._version: ProtocolVersion = version
         self._max_timeout_ms = max_timeout_ms
-        self._known: dict[str, _Transaction] = {}
-        self._ongoing: dict[str, _Transaction] = {}
+        self._known: dict[str, TransactionalId] = {}
+        self._ongoing: dict[str, TransactionalId] = {}
         self.next_deadline_ns: int | None = None
         """``expire`` has nothing to do before; ``None`` while no transaction is ongoing."""
 
@@ -178,40 +99,18 @@ class TransactionCoordinator:
             )
         found = self._known.get(transactional_id)
         if found is None:
-            found = self._known[transactional_id] = _Transaction(transactional_id, self._new_producer_id())
+            found = self._known[transactional_id] = TransactionalId(transactional_id, self._new_producer_id())
         elif expected is not None:
-            self._require_continuity(found, expected)
+            found.require_continuity(expected)
         if found.state == "Ongoing":
             self._fence(found, now)
-        self._next_epoch(found, expected)
+        found.enter_next_epoch(expected, self._new_producer_id)
         found.state = "Empty"
-        found.start_ms = _NONE
+        found.start_ms = NOT_BEGUN
         found.timeout_ms = timeout_ms
+        found.used_ns = now.ns
         found.was_timed_out = False
         return found.identity
-
-    @staticmethod
-    def _require_continuity(found: _Transaction, expected: ProducerIdentity) -> None:
-        is_retry = (
-            expected.producer_id == found.former_producer_id and expected.epoch >= LAST_EPOCH - 1
-        )  # of a call that gave it a new producer id
-        if found.epoch != _NONE and expected.producer_id != found.producer_id and not is_retry:
-            raise _fenced(found, expected.epoch)
-
-    def _next_epoch(self, found: _Transaction, expected: ProducerIdentity | None) -> None:
-        if found.is_exhausted and (expected is None or expected.epoch == found.epoch):
-            found.former_producer_id = found.producer_id
-            found.former_epoch = _NONE if expected is None else found.epoch
-            found.producer_id = self._new_producer_id()
-            found.epoch = 0
-        elif expected is None:
-            found.former_epoch = _NONE
-            found.epoch += 1
-        elif expected.epoch == found.epoch or found.epoch == _NONE:
-            found.former_epoch = found.epoch
-            found.epoch += 1
-        elif expected.epoch != found.former_epoch:  # else it is the same call once more
-            raise _fenced(found, expected.epoch)
 
     # -- a transaction ---------------------------------------------------------------------
 
@@ -318,7 +217,7 @@ class TransactionCoordinator:
         if there is no transaction to end or it ended the other way.
         """
         found = self._known.get(transactional_id)
-        is_retry = found is not None and version == 2 and _repeats_end(found, producer)
+        is_retry = found is not None and version == 2 and found.repeats_end(producer)
         if found is None or not is_retry:
             found = self._of(transactional_id, producer)
             is_retry = version == 1
@@ -330,10 +229,7 @@ class TransactionCoordinator:
         elif version == 2 and not is_commit and not is_retry:
             self._end(found, is_commit, version, now)  # its producer does not know that nothing came here
         else:
-            raise InvalidTransactionState(
-                f"{transactional_id!r} has no transaction to {'commit' if is_commit else 'abort'}: "
-                f"its state is {found.state}"
-            )
+            raise InvalidTransactionState(found.why_not_open)
         return found.identity
 
     def expire(self, now: Moment) -> list[str]:
@@ -346,7 +242,13 @@ class TransactionCoordinator:
             self._fence(found, now)
             found.was_timed_out = True
         self.next_deadline_ns = min((found.deadline_ns for found in self._ongoing.values()), default=None)
-        return [found.transactional_id for found in late]
+        return [found.name for found in late]
+
+    def forget_idle(self, now: Moment, idle_ms: int = IDLE_MS) -> None:
+        """Forget the transactional ids that nobody used for so long."""
+        for name, found in list(self._known.items()):
+            if found.state != "Ongoing" and now.ns - found.used_ns >= idle_ms * _NS_PER_MS:
+                del self._known[name]
 
     # -- telling ---------------------------------------------------------------------------
 
@@ -363,7 +265,7 @@ class TransactionCoordinator:
 
     # -- inside ----------------------------------------------------------------------------
 
-    def _of(self, transactional_id: str, producer: ProducerIdentity) -> _Transaction:
+    def _of(self, transactional_id: str, producer: ProducerIdentity) -> TransactionalId:
         """The transactional id, if this is the producer that has it now."""
         found = self._known.get(transactional_id)
         if found is None or found.producer_id != producer.producer_id:
@@ -372,32 +274,32 @@ class TransactionCoordinator:
                 "another took it over, or it was never initialised"
             )
         if found.epoch != producer.epoch:
-            raise _fenced(found, producer.epoch)
+            raise found.refusal(producer.epoch)
         return found
 
     def _was_timed_out(self, transactional_id: str, producer: ProducerIdentity) -> bool:
         found = self._known.get(transactional_id)
         return found is not None and found.was_timed_out and found.producer_id == producer.producer_id
 
-    def _begin(self, found: _Transaction, now: Moment) -> None:
+    def _begin(self, found: TransactionalId, now: Moment) -> None:
         if found.state != "Ongoing":
             found.state = "Ongoing"
+            found.was_timed_out = False
             found.start_ms = now.ms
             found.deadline_ns = now.ns + found.timeout_ms * _NS_PER_MS
-            self._ongoing[found.transactional_id] = found
+            self._ongoing[found.name] = found
             if self.next_deadline_ns is None or found.deadline_ns < self.next_deadline_ns:
                 self.next_deadline_ns = found.deadline_ns
 
-    def _fence(self, found: _Transaction, now: Moment) -> None:
+    def _fence(self, found: TransactionalId, now: Moment) -> None:
         """Abort what is open in an epoch that no producer has."""
         if self._version == 1:
-            found.epoch += 1
-            found.former_epoch = _NONE
+            found.fence()
         self._end(found, False, self._version, now, is_fence=True)
 
     def _end(
         self,
-        found: _Transaction,
+        found: TransactionalId,
         is_commit: bool,
         version: ProtocolVersion,
         now: Moment,
@@ -406,8 +308,7 @@ class TransactionCoordinator:
         is_exhausted = found.is_exhausted and not is_fence
         former = found.producer_id
         if version == 2:
-            found.former_epoch = found.epoch
-            found.epoch = min(found.epoch + 1, LAST_EPOCH)
+            found.raise_epoch()
         for partition in sorted(found.partitions):
             topic = self._topics.find(partition.topic)
             if topic is None or partition.partition >= len(topic.logs):
@@ -417,36 +318,11 @@ class TransactionCoordinator:
         for group in sorted(found.groups):
             self._groups.settle(group, former, is_commit, now.ns)
         if version == 2 and is_exhausted:
-            found.former_producer_id = former
-            found.producer_id = self._new_producer_id()
-            found.epoch = 0
+            found.rotate(self._new_producer_id)
         found.state = "CompleteCommit" if is_commit else "CompleteAbort"
-        found.start_ms = _NONE
+        found.start_ms = NOT_BEGUN
+        found.used_ns = now.ns
         found.partitions.clear()
         found.groups.clear()
-        if self._ongoing.pop(found.transactional_id, None) is not None and not self._ongoing:
+        if self._ongoing.pop(found.name, None) is not None and not self._ongoing:
             self.next_deadline_ns = None
-
-
-def _repeats_end(found: _Transaction, producer: ProducerIdentity) -> bool:
-    """Whether these are the id and epoch of the transaction that ended last, in version 2."""
-    if found.state not in ("CompleteCommit", "CompleteAbort"):
-        return False
-    if found.producer_id == producer.producer_id:
-        return found.epoch == producer.epoch + 1
-    is_last = producer.epoch == LAST_EPOCH - 1 and found.epoch == 0
-    return is_last and found.former_producer_id == producer.producer_id
-
-
-def _fenced(found: _Transaction, epoch: int) -> ProducerFenced | TransactionTimedOut:
-    """Why an epoch that is not the present one is refused."""
-    if not found.was_timed_out:
-        return ProducerFenced(
-            f"a newer producer has the transactional id {found.transactional_id!r}, this one must stop: "
-            "each instance needs a transactional id of its own"
-        )
-    why = (
-        f"the transaction of {found.transactional_id!r} was open for longer than its timeout of "
-        f"{found.timeout_ms} ms and was aborted: make transactions shorter, or transaction_timeout_s longer"
-    )
-    return TransactionTimedOut(why) if epoch == found.former_epoch else ProducerFenced(why)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 from streamproof.core.coordinator import GroupCoordinator
 from streamproof.core.groups import Group
 from streamproof.core.topics import Topic, Topics, TopicSettings
-from streamproof.core.transactions import Moment, TransactionCoordinator
+from streamproof.core.transactional_id import Moment
+from streamproof.core.transactions import TransactionCoordinator
 from streamproof.drivers.memory.clock import Clock, SystemClock
 from streamproof.drivers.memory.faults import Api, Faults, Request
 from streamproof.drivers.memory.settings import MemorySettings
@@ -25,6 +26,9 @@ from streamproof.records import GroupDescription, TopicDescription, TopicPartiti
 if TYPE_CHECKING:
     from streamproof.drivers.memory.async_driver import AsyncMemoryDriver
     from streamproof.drivers.memory.sync_driver import MemoryDriver
+
+_FORGET_EVERY_MS = 10 * 60 * 1000
+"""Kafka's ``producer.id.expiration.check.interval.ms``."""
 
 
 class Waiter(Protocol):
@@ -60,6 +64,7 @@ class MemoryCluster:
         """Those who wait until an open transaction no longer holds offsets of theirs."""
         self.members: dict[tuple[str, str], Waiter] = {}
         self._ids = count(1)
+        self._forgot_ms = 0
 
     def __repr__(self) -> str:
         return f"<MemoryCluster {self.name!r} with {len(self.topics.names())} topics>"
@@ -180,6 +185,14 @@ class MemoryCluster:
         if deadline_ns is not None and deadline_ns <= self.clock.monotonic_ns():
             self.transactions.expire(self.moment())
             self.spread_stability()
+
+    def forget_producers(self) -> None:
+        """Now and then, forget the producers that wrote nothing for so long that Kafka would forget them."""
+        now = self.moment()
+        if now.ms - self._forgot_ms >= _FORGET_EVERY_MS:
+            self._forgot_ms = now.ms
+            self.topics.expire_producers(now.ms)
+            self.transactions.forget_idle(now)
 
     def spread_stability(self) -> None:
         """A transaction ended: wake those who wait for its offsets."""

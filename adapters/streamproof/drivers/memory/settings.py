@@ -6,7 +6,7 @@ from typing import cast
 
 from streamproof.capabilities import Capabilities
 from streamproof.core.topics import MAX_MESSAGE_BYTES
-from streamproof.core.transactions import ProtocolVersion
+from streamproof.core.transactional_id import ProtocolVersion
 from streamproof.errors import ConfigurationError
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.url import parse_flag

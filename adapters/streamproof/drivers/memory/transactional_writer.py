@@ -14,7 +14,7 @@ from streamproof.core.offsets import CommittedOffset
 from streamproof.core.producer_errors import InvalidTransactionState
 from streamproof.core.producer_ledger import following_sequence
 from streamproof.core.topics import Topic
-from streamproof.core.transactions import ProducerIdentity
+from streamproof.core.transactional_id import ProducerIdentity
 from streamproof.drivers.memory.cluster import MemoryCluster
 from streamproof.drivers.memory.deliveries import Answer
 from streamproof.drivers.memory.faults import Api, Request
@@ -55,21 +55,25 @@ class TransactionalWriter(MemoryWriter):
     def init_transactions(self) -> None:
         """Take the transactional id over; again, to go on after an unknown outcome."""
         with self._cluster.lock:
-            self.require_open()
+            self._require_standing()
             self._cluster.expire_transactions()
-            self._ask("init")
-            if self._identity is not None and self._has_asked:
-                self._finish(self._identity)
-            found = self._cluster.transactions.init_producer_id(
-                self._id, self._timeout_ms, self._cluster.moment(), self._identity
-            )
-            self._cluster.spread_stability()
-            self._hear("init")
+            self._cluster.forget_producers()
+            try:
+                self._ask("init")
+                if self._identity is not None and self._has_asked:
+                    self._finish(self._identity)
+                found = self._cluster.transactions.init_producer_id(
+                    self._id, self._timeout_ms, self._cluster.moment(), self._identity
+                )
+                self._cluster.spread_stability()
+                self._hear("init")
+            except Fenced as error:
+                self._doom(error)
             self._go_on(found)
 
     def begin_transaction(self) -> None:
         """Sends and offsets belong to one transaction from now on."""
-        self.require_open()
+        self._require_standing()
         if self._identity is None or self._is_open:
             why = "is open already" if self._is_open else "cannot begin before init_transactions"
             raise UsageError(f"a transaction of {self._id!r} {why}")
@@ -93,7 +97,7 @@ class TransactionalWriter(MemoryWriter):
         with self._cluster.lock:
             identity = self._require_transaction()
             if not self._has_asked:
-                self._is_open = False
+                self._is_open = False  # nothing happened in it, so that nobody has to be told
                 return
             self._cluster.expire_transactions()
             try:
@@ -108,15 +112,18 @@ class TransactionalWriter(MemoryWriter):
     def abort_transaction(self) -> None:
         """Make sure that nothing of it is ever seen by a read-committed reader."""
         with self._cluster.lock:
-            self.require_open()
-            if self._identity is not None and self._has_asked:
+            self._require_standing()
+            found = self._identity
+            if found is not None and self._has_asked:
                 self._cluster.expire_transactions()
-                self._ask("end")
-                found = self._end(self._identity, is_commit=False)
-                self._hear("end")
+                try:
+                    self._ask("end")
+                    found = self._end(found, is_commit=False)
+                    self._hear("end")
+                except Fenced as error:
+                    self._doom(error)
+            if found is not None:
                 self._go_on(found)
-            self._is_open = False
-            self._failure = None
 
     def shut(self) -> None:
         """Take no more records, and abort what is open. A second call does nothing."""
@@ -245,8 +252,14 @@ class TransactionalWriter(MemoryWriter):
         self._is_open = self._has_asked = False
         self._failure = None
 
-    def _require_transaction(self) -> ProducerIdentity:
+    def _require_standing(self) -> None:
+        """Nothing but closing works after a newer producer took over."""
         self.require_open()
+        if isinstance(self._failure, Fenced):
+            raise _told(self._failure) from self._failure
+
+    def _require_transaction(self) -> ProducerIdentity:
+        self._require_standing()
         if self._identity is None or not self._is_open:
             raise UsageError(f"no transaction of {self._id!r} is open: call begin_transaction() first")
         if self._failure is not None:
