@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import final
 
-from streamproof._sync.colour import now_s, pause_s
+from streamproof._sync.colour import now_s
+from streamproof._sync.sqlite_locking import execute_when_free, roll_back
 from streamproof.delivery.identity import require_key
 from streamproof.delivery.stores.limits import (
     FORGET_BATCH,
@@ -18,7 +19,6 @@ from streamproof.delivery.stores.limits import (
 )
 from streamproof.delivery.stores.outcomes import (
     commit_unknown,
-    database_is_locked,
     store_closed,
     transaction_ended,
 )
@@ -28,13 +28,9 @@ from streamproof.delivery.stores.sqlite import (
     SqliteMarks,
     TransactionGuard,
     ended_by_handler,
-    is_busy,
     is_open,
     translated,
 )
-
-_FIRST_PAUSE_S = 0.001
-_LONGEST_PAUSE_S = 0.02
 
 
 @final
@@ -73,7 +69,7 @@ class SqliteStore:
         try:
             self._begin(connection, f"the effect of {key!r}")
             if not self._mark(connection, key):
-                self._roll_back(connection)
+                roll_back(connection)
                 yield None
                 return
             guard = TransactionGuard()
@@ -81,7 +77,7 @@ class SqliteStore:
                 with guard.on(connection):
                     yield connection
             except BaseException as error:
-                self._roll_back(connection)
+                roll_back(connection)
                 if guard.was_needed and isinstance(error, sqlite3.Error):
                     raise ended_by_handler(key) from error
                 raise
@@ -110,56 +106,36 @@ class SqliteStore:
 
     def _begin(self, connection: sqlite3.Connection, what: str) -> None:
         """Take the write lock, within the bound, and make the table if it was not seen yet."""
-        self._until_free(connection, "BEGIN IMMEDIATE", what)
+        execute_when_free(connection, "BEGIN IMMEDIATE", what, self._limits.timeout_s)
         if self._is_prepared:
             return
         try:
             for statement in self._marks.create:
                 connection.execute(statement)
-            self._until_free(connection, "COMMIT", what)
+            execute_when_free(connection, "COMMIT", what, self._limits.timeout_s)
         except sqlite3.Error as error:
-            self._roll_back(connection)
+            roll_back(connection)
             raise translated(error, "creating the table of marks") from error
         self._is_prepared = True
-        self._until_free(connection, "BEGIN IMMEDIATE", what)
-
-    def _until_free(self, connection: sqlite3.Connection, statement: str, what: str) -> None:
-        deadline_s = now_s() + self._limits.timeout_s
-        nap_s = _FIRST_PAUSE_S
-        while True:
-            try:
-                connection.execute(statement)
-                return
-            except sqlite3.Error as error:
-                if not is_busy(error):
-                    raise translated(error, "taking the write lock") from error
-                left_s = deadline_s - now_s()
-                if left_s <= 0:
-                    raise database_is_locked(what, self._limits.timeout_s) from error
-            pause_s(min(nap_s, left_s))
-            nap_s = min(2 * nap_s, _LONGEST_PAUSE_S)
+        execute_when_free(connection, "BEGIN IMMEDIATE", what, self._limits.timeout_s)
 
     def _mark(self, connection: sqlite3.Connection, key: str) -> bool:
         try:
             return connection.execute(self._marks.insert, (key, time.time())).rowcount == 1
         except sqlite3.Error as error:
             self._is_prepared = False
-            self._roll_back(connection)
+            roll_back(connection)
             raise translated(error, "marking") from error
 
     def _commit(self, connection: sqlite3.Connection, key: str) -> None:
         """A commit that finds readers in its way can be repeated; one that failed otherwise is undone."""
         try:
-            self._until_free(connection, "COMMIT", key)
+            execute_when_free(connection, "COMMIT", key, self._limits.timeout_s)
         except BaseException as error:
             if not connection.in_transaction:
                 raise commit_unknown(key) from error
-            self._roll_back(connection)
+            roll_back(connection)
             raise
-
-    def _roll_back(self, connection: sqlite3.Connection) -> None:
-        if is_open(connection) and connection.in_transaction:
-            connection.execute("ROLLBACK")
 
     def _keep_house(self) -> None:
         """Now and then, and before an effect, so that a failure costs nothing that was done."""
@@ -176,7 +152,7 @@ class SqliteStore:
                 oldest = time.time() - self._limits.retention_s
                 forgotten = connection.execute(self._marks.forget, (oldest, FORGET_BATCH)).rowcount
             except sqlite3.Error as error:
-                self._roll_back(connection)
+                roll_back(connection)
                 raise translated(error, "dropping old marks") from error
             self._commit(connection, "the housekeeping")
             return forgotten

@@ -3,19 +3,24 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streamproof_harness import servers
-from tests.real.stores.grounds import GROUNDS, Ground
+from tests.real.stores.grounds import KINDS, Ground
+from tests.real.stores.outboxes import YARDS, Yard
 
-# The databases' own marker comes with the ground's name.
-NAMES = [
-    pytest.param(name, marks=getattr(pytest.mark, kind)) if kind in servers.DATABASES else name
-    for name in GROUNDS
-    for kind in [name.partition("-")[0]]
-]
-BOTH_COLOURS_OF_DATABASES = [name for name in GROUNDS if name.startswith(("sqlite", "postgresql"))]
+
+def named(*kinds: str) -> list[Any]:
+    """``<kind>-<colour>`` in both colours, with the marker of the database that it needs."""
+    return [
+        pytest.param(
+            f"{kind}-{colour}", marks=getattr(pytest.mark, kind) if kind in servers.DATABASES else ()
+        )
+        for kind in kinds
+        for colour in ("sync", "async")
+    ]
 
 
 def need(kind: servers.Database, *, private: bool = False) -> None:
@@ -53,30 +58,54 @@ def make_ground(database_url: Callable[[str], str], tmp_path: Path) -> Callable[
         place = str(tmp_path / "app.db") if kind == "sqlite" else ""
         if kind in servers.DATABASES:
             place = database_url(kind)
-        return GROUNDS[name](place, colour)
+        return KINDS[kind](place, colour)
 
     return make
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=named(*KINDS))
 def ground(request: pytest.FixtureRequest, make_ground: Callable[[str], Ground]) -> Ground:
     """Each kind of store in each colour."""
     return make_ground(request.param)
 
 
-@pytest.fixture(params=[name for name in GROUNDS if name.startswith(("sqlite", "postgresql"))])
+@pytest.fixture(params=named("sqlite", "postgresql"))
 def database_ground(request: pytest.FixtureRequest, make_ground: Callable[[str], Ground]) -> Ground:
     """Those whose store is the application's own database."""
     return make_ground(request.param)
 
 
-@pytest.fixture(params=["postgresql-sync", "postgresql-async"])
+@pytest.fixture(params=named("postgresql"))
 def postgresql_ground(request: pytest.FixtureRequest, make_ground: Callable[[str], Ground]) -> Ground:
     """PostgreSQL in both colours."""
     return make_ground(request.param)
 
 
-@pytest.fixture(params=["redis-sync", "redis-async"])
+@pytest.fixture(params=named("redis"))
 def redis_ground(request: pytest.FixtureRequest, make_ground: Callable[[str], Ground]) -> Ground:
     """Redis in both colours."""
     return make_ground(request.param)
+
+
+@pytest.fixture
+def make_yard(database_url: Callable[[str], str], tmp_path: Path) -> Callable[[str], Yard]:
+    """A fresh yard by its name, ``<kind>-<colour>``."""
+
+    def make(name: str) -> Yard:
+        kind, _, colour = name.partition("-")
+        place = str(tmp_path / "app.db") if kind == "sqlite" else database_url(kind)
+        return YARDS[kind](place, colour)
+
+    return make
+
+
+@pytest.fixture(params=named("sqlite", "postgresql"))
+def yard(request: pytest.FixtureRequest, make_yard: Callable[[str], Yard]) -> Yard:
+    """Each kind of outbox in each colour."""
+    return make_yard(request.param)
+
+
+@pytest.fixture(params=named("postgresql"))
+def postgresql_yard(request: pytest.FixtureRequest, make_yard: Callable[[str], Yard]) -> Yard:
+    """PostgreSQL's outbox in both colours."""
+    return make_yard(request.param)

@@ -6,7 +6,7 @@ who ask at the same time really do.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from typing import Any, Protocol
 from uuid import uuid4
@@ -172,7 +172,4 @@ KINDS: dict[str, type[Ground]] = {
     "sqlite": SqliteGround,
     "postgresql": PostgresqlGround,
     "redis": RedisGround,
-}
-GROUNDS: dict[str, Callable[[str, str], Ground]] = {
-    f"{kind}-{colour}": ground for kind, ground in KINDS.items() for colour in ("sync", "async")
 }

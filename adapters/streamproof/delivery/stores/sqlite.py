@@ -17,6 +17,7 @@ from streamproof.errors import (
     BackendError,
     ConfigurationError,
     StreamproofError,
+    TimedOut,
     Unreachable,
     UsageError,
 )
@@ -132,6 +133,12 @@ def is_open(connection: sqlite3.Connection) -> bool:
         return False
 
 
+def begins_by_itself(connection: sqlite3.Connection) -> bool:
+    """Whether Python begins a transaction at the first change, as it does unless told otherwise."""
+    mode = getattr(connection, "autocommit", None)
+    return mode is False or (mode is not True and connection.isolation_level is not None)
+
+
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether another connection has the lock: worth another attempt."""
     # Extended codes keep the primary one in their lowest byte.
@@ -141,6 +148,8 @@ def is_busy(error: sqlite3.Error) -> bool:
 def translated(error: sqlite3.Error, doing: str) -> StreamproofError:
     """The error of this package for one of SQLite's. Nothing was applied."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if is_busy(error):
+        return TimedOut(f"SQLite failed while {doing}: {error}; another transaction is writing: try again")
     if code == sqlite3.SQLITE_CANTOPEN:
         return Unreachable(f"SQLite failed while {doing}: {error}; is the folder there, and may we write?")
     if code in (sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_AUTH):
