@@ -10,9 +10,9 @@ Appending believes what it is given. Who takes batches of idempotent and transac
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from streamproof.core.batch import (
     NO_PRODUCER,
@@ -49,6 +49,15 @@ class AbortedTransaction(NamedTuple):
     first_offset: int
     last_offset: int
     last_stable_offset: int
+
+
+T = TypeVar("T")
+
+
+def _following(items: Sequence[T], index: int) -> Iterator[T]:
+    """The items from ``index`` on, without walking over those before it."""
+    for at in range(index, len(items)):
+        yield items[at]
 
 
 def _offset_of(record: RawRecord) -> int:
@@ -260,7 +269,7 @@ class PartitionLog:
 
     def batches(self, offset: int) -> Iterator[AnyBatch]:
         """The batches from the one that holds ``offset`` on, as a wire client fetches them."""
-        return islice(self._batches, max(0, bisect_right(self._bases, offset) - 1), None)
+        return _following(self._batches, max(0, bisect_right(self._bases, offset) - 1))
 
     def read(self, offset: int, limit: int, is_committed: bool = True) -> tuple[list[RawRecord], int]:
         """Up to ``limit`` records from ``offset`` on, and the offset to go on from.
@@ -301,7 +310,7 @@ class PartitionLog:
         wire client needs them to skip their records."""
         found = []
         index = bisect_left(self.aborted, first, key=lambda aborted: aborted.last_offset)
-        for aborted in islice(self.aborted, index, None):
+        for aborted in _following(self.aborted, index):
             if aborted.first_offset < end:
                 found.append(aborted)
             if aborted.last_stable_offset >= end:
@@ -312,7 +321,7 @@ class PartitionLog:
         """The first readable record whose timestamp is at or after this time."""
         end = self.readable_end(is_committed)
         index = bisect_left(self._batches, timestamp_ms, key=lambda batch: batch.latest_ms)
-        for batch in islice(self._batches, index, None):
+        for batch in _following(self._batches, index):
             if batch.base_offset >= end:
                 return None
             is_hidden = batch.is_control or (is_committed and batch.is_aborted)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from streamproof.core.batch import BATCH_OVERHEAD, NO_PRODUCER, ProducerStamp, WireBatch, record_size
-from streamproof.core.log import PartitionLog
+from streamproof.core.log import AbortedTransaction, PartitionLog
+from streamproof.core.producer_errors import InvalidProducerEpoch, OutOfOrderSequence
 from streamproof.errors import OffsetOutOfRange
 from streamproof.records import RawRecord, Record, TopicPartition
 
@@ -73,6 +74,7 @@ class LogAgainstList(RuleBasedStateMachine):
         self.entries: list[Entry] = []
         self.start = 0
         self.open: dict[int, int] = {}
+        self.aborted: list[tuple[int, int, int]] = []
         self.payloads: dict[bytes, list[int]] = {}
         self.sequences: dict[int, int] = {}
 
@@ -126,6 +128,8 @@ class LogAgainstList(RuleBasedStateMachine):
             entry.is_aborted |= entry.producer == producer and entry.record is not None
         offset = self.log.end_transaction(producer, 0, is_commit, time)
         assert offset == len(self.entries)
+        if first is not None and not is_commit:
+            self.aborted.append((producer, first, offset))
         self.entries.append(Entry(None, object(), 0, time, producer))
 
     @rule(share=st.floats(0, 1))
@@ -194,6 +198,16 @@ class LogAgainstList(RuleBasedStateMachine):
             if offset >= end:
                 break
         assert found == expected
+
+    @rule(first=st.integers(0, 40), width=st.integers(0, 20))
+    def look_for_aborted(self, first: int, width: int) -> None:
+        expected = [
+            aborted
+            for aborted in self.aborted
+            if aborted[2] >= max(first, self.start) and aborted[1] < first + width
+        ]
+        found = self.log.aborted_between(first, first + width)
+        assert [aborted[:3] for aborted in found] == expected
 
     @rule(time=st.integers(-1, 101), is_committed=st.booleans())
     def find(self, time: int, is_committed: bool) -> None:
@@ -284,6 +298,53 @@ def test_a_marker_tells_whose_transaction_it_ends() -> None:
     assert log.aborted == [(5, 0, 2, 1)]
     log.trim(3)
     assert log.aborted == []
+
+
+def test_a_log_admits_what_its_producer_has_to_send_next() -> None:
+    log = PartitionLog(NAME)
+    stamp = ProducerStamp(5, 0, 0)
+    assert log.admit(stamp, 2) is None
+    write(log, 1, 1, producer=stamp)
+    assert log.admit(stamp, 2) == 0
+    assert log.admit(ProducerStamp(5, 0, 2), 1) is None
+    log.append_payload(make_payload(1, [1, 1, 1], ProducerStamp(5, 0, 2)))
+    assert log.admit(ProducerStamp(5, 0, 2), 3) == 2
+    with pytest.raises(OutOfOrderSequence):
+        log.admit(ProducerStamp(5, 0, 4), 1)
+    log.trim(5)
+    assert log.admit(ProducerStamp(5, 0, 2), 3) == 2, "trimming forgets no producer"
+
+
+def test_a_marker_of_an_old_epoch_is_not_written() -> None:
+    log = PartitionLog(NAME)
+    write(log, 1, producer=ProducerStamp(5, 3, 0, is_transactional=True))
+    with pytest.raises(InvalidProducerEpoch):
+        log.end_transaction(5, 2, False, 9)
+    assert (log.end_offset, log.last_stable_offset, log.aborted) == (1, 0, [])
+
+
+def test_a_deleted_log_knows_no_producer() -> None:
+    log = PartitionLog(NAME)
+    write(log, 1, producer=ProducerStamp(5, 3, 0, is_transactional=True))
+    log.delete()
+    assert (log.last_stable_offset, len(log.producers)) == (1, 0)
+
+
+def test_the_search_for_aborted_transactions_ends_where_none_can_follow() -> None:
+    log = PartitionLog(NAME)
+    for number in range(100):
+        write(log, 1, producer=ProducerStamp(number, 0, 0, is_transactional=True))
+        log.end_transaction(number, 0, False, 9)
+    looked = []
+
+    class Watched(list[AbortedTransaction]):
+        def __getitem__(self, index):  # type: ignore[no-untyped-def]
+            looked.append(index)
+            return super().__getitem__(index)
+
+    log.aborted = Watched(log.aborted)
+    assert [aborted.first_offset for aborted in log.aborted_between(10, 15)] == [10, 12, 14]
+    assert len(looked) < 15
 
 
 def test_a_payload_keeps_all_but_its_place() -> None:
