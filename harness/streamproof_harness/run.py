@@ -6,6 +6,7 @@ the clients: blocking ones run on threads.
 """
 
 import asyncio
+import logging
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -15,8 +16,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from streamproof import Capabilities, aconnect, connect
+from streamproof import Capabilities, StreamproofError, aconnect, connect
+from streamproof_harness.clients._async.ends import settled_ends as async_settled_ends
 from streamproof_harness.clients._async.sender import AsyncSender
+from streamproof_harness.clients._sync.ends import settled_ends
 from streamproof_harness.clients._sync.sender import Sender
 from streamproof_harness.clients.actors import Actor, MemberActor, TaskActor, ThreadActor, client_actor, until
 from streamproof_harness.clients.findings import Findings, mark_id
@@ -25,6 +28,11 @@ from streamproof_harness.clients.plans import Place, ReaderPlan, TransformPlan
 from streamproof_harness.history.recorder import Recorder
 from streamproof_harness.workloads.oracle import Oracle
 from streamproof_harness.workloads.workload import Message, Workload
+
+_log = logging.getLogger("streamproof.run")
+
+_MARKERS_S = 10.0
+"""The longest wait for the markers of the last transactions, when all else is drained."""
 
 
 class RunFailure(Exception):
@@ -122,7 +130,7 @@ class Run:
     def session_timeout_s(self) -> float:
         """How long a group waits for a silent member: short where the backend allows it."""
         if self.is_memory:
-            return 1.0
+            return 0.3  # nobody is slow to say that it lives: only who died is waited for
         # Kafka's default group.min.session.timeout.ms is 6000.
         return 6.0 if self.place.url.startswith("kafka:") else 3.0
 
@@ -348,9 +356,28 @@ class Run:
             left -= stage
             is_complete = await self._drain_topics(stage, marked, timeout_s)
         groups = [name for name, group in self._groups.items() if group.active]
-        self.recorder.note("conductor", "drained", complete=is_complete, groups=groups)
+        ends = await self._ends() if is_complete and self.capabilities.can_transact else {}
+        self.recorder.note("conductor", "drained", complete=is_complete, groups=groups, **ends)
         self._raise_errors()
         return is_complete
+
+    async def _ends(self) -> dict[str, list[list[str | int]]]:
+        """Where the logs of the run end now, as the history tells it. Whatever was handled was committed
+        before, so nothing is open any more but what hangs; in memory it is seen at once."""
+        patience_s = 0.0 if self.is_memory else min(_MARKERS_S, self.patience_s)
+        try:
+            if self.colour == "async":
+                found = await async_settled_ends(self.place, self.topics, patience_s)
+            else:
+                found = await asyncio.to_thread(settled_ends, self.place, self.topics, patience_s)
+        except StreamproofError as error:
+            _log.warning("where the logs end is not known: %s", error)
+            return {}
+        named = zip(("ends", "stable_ends"), found, strict=True)
+        return {
+            name: [[log.topic, log.partition, end] for log, end in sorted(ends.items())]
+            for name, ends in named
+        }
 
     async def _drain_topics(self, topics: set[str], marked: set[str], timeout_s: float | None) -> bool:
         for topic in sorted(topics):

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from streamproof import Capabilities, StreamproofError, connect
 from streamproof.drivers.memory import forget

@@ -21,7 +21,9 @@ from streamproof_harness.workloads import workload
         "transform-not-exactly-once": 1000,
         "transform-not-atomic": 10,
         "torn-transaction": 10,
-        "aborted-read": 100,
+        "aborted-read": 20,
+        "abort-without-rewind": 10,
+        "hanging-transaction": 8,
     },
     parameters={"rate": 500, "seconds": 6, "devices": 50},
     backends=("memory", "kafka"),
@@ -40,7 +42,7 @@ async def exactly_once(run: Run) -> None:
         to=sink,
         application="minute-averages",
         transactional_id=run.transactional_id("averages"),
-        abort_one_in=200,
+        abort_one_in=40,
     )
     run.oracles["dashboard"] = MinuteAveragesOracle(readings)
     run.produce(readings, source)

@@ -77,8 +77,12 @@ class TransformPlan(msgspec.Struct, frozen=True, tag=True):
     Without a ``transactional_id`` it sends and commits as people do without transactions.
     ``crash_at``: it dies, without a word, when it reaches that step in its transaction number
     ``crash_after``. ``hang_at``: it hangs there, as a process does whose machine sleeps, until it is
-    told to go on; only processes of the operating system can. One transaction in ``abort_one_in`` or
-    so (0: none) is aborted.
+    told to go on; only processes of the operating system can. At one output in ``abort_one_in`` or so
+    (0: none) the transaction is aborted: at once, when the outputs are sent, or when the progress is
+    in it.
+
+    With more than one of ``polls`` a transaction covers so many, all but the first of them made while
+    it is open; ``linger_s`` is how long it stays open after each batch of outputs.
     """
 
     topics: tuple[str, ...]
@@ -94,6 +98,8 @@ class TransformPlan(msgspec.Struct, frozen=True, tag=True):
     crash_after: int = 1
     hang_at: Step = ""
     abort_one_in: int = 0
+    polls: int = 1
+    linger_s: float = 0.0
 
 
 class ReaderPlan(msgspec.Struct, frozen=True, tag=True):

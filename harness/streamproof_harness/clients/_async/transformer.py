@@ -14,13 +14,17 @@ from streamproof import (
     AsyncProducer,
     AsyncTransform,
     Fenced,
+    NotAssigned,
     Outgoing,
     ProducerObserver,
     StreamproofError,
     TopicPartition,
+    TransactionAborted,
+    TransactionUnknown,
 )
 from streamproof.records import GroupMembership, Record
 from streamproof_harness.applications import APPLICATIONS
+from streamproof_harness.clients._async.colour import pause_s
 from streamproof_harness.clients._async.recorded import AsyncRecordedConsumer, Crash, RecordedReading
 from streamproof_harness.clients._async.restoring import outputs_of
 from streamproof_harness.clients.findings import Reporter
@@ -29,6 +33,10 @@ from streamproof_harness.clients.plans import Place, Step, TransformPlan
 from streamproof_harness.history.recorder import Call, EventRecorder, key_field
 from streamproof_harness.mutants._async.seams import AsyncSeams
 from streamproof_harness.workloads.workload import ID_HEADER
+
+_ANOTHER_POLL_S = 0.01
+_ONCE_MORE = (TransactionAborted, TransactionUnknown, NotAssigned)
+_ABORTS: tuple[Step, ...] = ("handled", "produced", "stored")
 
 
 class PlannedAbort(Exception):
@@ -65,6 +73,7 @@ class AsyncTransformer:
         self._batch: list[Record[Any, Any]] = []
         self._outputs = 0
         self._transactions = 0
+        self._abort_at: Step = ""
         self._bus: AsyncBus
         self._consumer: AsyncConsumer[Any, Any]
         self._producer: AsyncProducer[Any, Any]
@@ -133,6 +142,11 @@ class AsyncTransformer:
             while not self._is_stopping:
                 await self._transform_plainly()
             return
+        if plan.polls > 1 or plan.linger_s:
+            while not self._is_stopping:
+                with suppress(PlannedAbort, *_ONCE_MORE):
+                    await self._transact_at_length()
+            return
         transform = AsyncTransform(
             self._consumer, self._apply, self._producer, to=plan.to, max_records=plan.max_records
         )
@@ -144,6 +158,22 @@ class AsyncTransformer:
                     await transform.run_once(0.1)
         finally:
             await transform.close()
+
+    async def _transact_at_length(self) -> None:
+        """One transaction that stays open for a while, and may read on meanwhile. Nothing but its own
+        id fences it, so it is for groups that keep their members where members are not fenced."""
+        if self._is_to_crash:
+            self.die()
+        records = await self._consumer.poll(self.plan.max_records, 0.1)
+        if not records:
+            return
+        async with self._producer.transaction(self._consumer) as transaction:
+            for left in reversed(range(self.plan.polls)):
+                outputs = [output for record in records if (output := await self._apply(record)) is not None]
+                if outputs:
+                    await transaction.send_many(self.plan.to, outputs)
+                    await pause_s(self.plan.linger_s)
+                records = await self._consumer.poll(self.plan.max_records, _ANOTHER_POLL_S) if left else []
 
     async def _close(self) -> None:
         await AsyncRecordedConsumer(
@@ -160,9 +190,12 @@ class AsyncTransformer:
         self._die()
 
     def reached(self, step: Step) -> None:
-        """A step of a transaction is done: crash, if the plan says so here."""
+        """A step of a transaction is done: abort or crash, if the plan says so here."""
         if step == "polled":
             self._transactions += 1
+            self._abort_at = ""
+        elif step == self._abort_at:
+            raise PlannedAbort(step)
         is_time = self._transactions >= self.plan.crash_after
         if step == self.plan.crash_at and is_time:
             self.die()
@@ -188,10 +221,17 @@ class AsyncTransformer:
         own = f"{record.partition}/{self.process}/{self._outputs}"
         if len(self._batch) == 1:
             self.reached("handled")
-        if self.plan.abort_one_in and zlib.crc32(own.encode()) % self.plan.abort_one_in == 0:
-            raise PlannedAbort(own)
+        self._draw_abort(own)
         headers = ((ID_HEADER, own.encode()), ("from", id.encode()))
         return Outgoing(output.value, output.key, headers, output.partition)
+
+    def _draw_abort(self, own: str) -> None:
+        """Whether, and where, the transaction with this output is to be aborted."""
+        draw = zlib.crc32(own.encode())
+        if self.plan.abort_one_in and draw % self.plan.abort_one_in == 0:
+            self._abort_at = _ABORTS[draw // self.plan.abort_one_in % len(_ABORTS)]
+            if self._abort_at == "handled":
+                raise PlannedAbort(own)
 
     def forget(self) -> None:
         """What was computed did not happen: the state is read again."""
