@@ -37,7 +37,7 @@ from streamproof.delivery.stores.postgresql import (
     transaction_status,
     translated,
 )
-from streamproof.errors import Unreachable
+from streamproof.errors import StreamproofError, Unreachable
 
 if TYPE_CHECKING:
     from streamproof.delivery.stores.postgresql import AsyncConnection, AsyncPostgresqlDatabase
@@ -130,9 +130,7 @@ class AsyncPostgresqlStore:
                     continue
                 if is_lock_timeout(error):
                     raise key_is_held(key, self._limits.timeout_s) from error
-                if getattr(error, "sqlstate", None) == UNDEFINED_TABLE:
-                    self._is_prepared = False
-                raise translated(error, "marking") from error
+                raise self._failed(error, "marking") from error
 
     def _require_whole(self, connection: "AsyncConnection", key: str) -> None:
         """The transaction is still the one that holds the mark, and can be committed."""
@@ -173,6 +171,12 @@ class AsyncPostgresqlStore:
             if transaction_status(connection) != IDLE:
                 await connection.close()
 
+    def _failed(self, error: BaseException, doing: str) -> StreamproofError:
+        """If the table is gone it is looked for, and made, before the next attempt."""
+        if getattr(error, "sqlstate", None) == UNDEFINED_TABLE:
+            self._is_prepared = False
+        return translated(error, doing)
+
     async def _prepare(self) -> None:
         if self._connections.is_closed:
             raise store_closed()
@@ -203,6 +207,6 @@ class AsyncPostgresqlStore:
                     raise
                 if is_lost(error) and not is_fresh:
                     continue
-                raise translated(error, "dropping old marks") from error
+                raise self._failed(error, "dropping old marks") from error
             finally:
                 await self._connections.give_back(connection)

@@ -38,7 +38,7 @@ from streamproof.delivery.stores.postgresql import (
     transaction_status,
     translated,
 )
-from streamproof.errors import Unreachable
+from streamproof.errors import StreamproofError, Unreachable
 
 if TYPE_CHECKING:
     from streamproof.delivery.stores.postgresql import Connection, PostgresqlDatabase
@@ -131,9 +131,7 @@ class PostgresqlStore:
                     continue
                 if is_lock_timeout(error):
                     raise key_is_held(key, self._limits.timeout_s) from error
-                if getattr(error, "sqlstate", None) == UNDEFINED_TABLE:
-                    self._is_prepared = False
-                raise translated(error, "marking") from error
+                raise self._failed(error, "marking") from error
 
     def _require_whole(self, connection: "Connection", key: str) -> None:
         """The transaction is still the one that holds the mark, and can be committed."""
@@ -172,6 +170,12 @@ class PostgresqlStore:
             if transaction_status(connection) != IDLE:
                 connection.close()
 
+    def _failed(self, error: BaseException, doing: str) -> StreamproofError:
+        """If the table is gone it is looked for, and made, before the next attempt."""
+        if getattr(error, "sqlstate", None) == UNDEFINED_TABLE:
+            self._is_prepared = False
+        return translated(error, doing)
+
     def _prepare(self) -> None:
         if self._connections.is_closed:
             raise store_closed()
@@ -202,6 +206,6 @@ class PostgresqlStore:
                     raise
                 if is_lost(error) and not is_fresh:
                     continue
-                raise translated(error, "dropping old marks") from error
+                raise self._failed(error, "dropping old marks") from error
             finally:
                 self._connections.give_back(connection)

@@ -31,6 +31,7 @@ from streamproof.delivery.stores.sqlite import (
     is_open,
     translated,
 )
+from streamproof.errors import StreamproofError
 
 
 @final
@@ -123,9 +124,13 @@ class SqliteStore:
         try:
             return connection.execute(self._marks.insert, (key, time.time())).rowcount == 1
         except sqlite3.Error as error:
-            self._is_prepared = False
-            roll_back(connection)
-            raise translated(error, "marking") from error
+            raise self._failed(connection, error, "marking") from error
+
+    def _failed(self, connection: sqlite3.Connection, error: sqlite3.Error, doing: str) -> StreamproofError:
+        """Undone; and the table may be gone, so it is looked for, and made, before the next attempt."""
+        roll_back(connection)
+        self._is_prepared = False
+        return translated(error, doing)
 
     def _commit(self, connection: sqlite3.Connection, key: str) -> None:
         """A commit that finds readers in its way can be repeated; one that failed otherwise is undone."""
@@ -152,8 +157,7 @@ class SqliteStore:
                 oldest = time.time() - self._limits.retention_s
                 forgotten = connection.execute(self._marks.forget, (oldest, FORGET_BATCH)).rowcount
             except sqlite3.Error as error:
-                roll_back(connection)
-                raise translated(error, "dropping old marks") from error
+                raise self._failed(connection, error, "dropping old marks") from error
             self._commit(connection, "the housekeeping")
             return forgotten
         finally:

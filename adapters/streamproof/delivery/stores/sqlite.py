@@ -116,7 +116,8 @@ class TransactionGuard:
         try:
             yield
         finally:
-            connection.set_authorizer(None)
+            if is_open(connection):
+                connection.set_authorizer(None)
 
     def _judge(self, action: int, *_what: str | None) -> int:
         if action != sqlite3.SQLITE_TRANSACTION:
