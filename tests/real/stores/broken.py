@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from streamproof import Closed, TimedOut
 from streamproof.delivery.identity import require_key
-from tests.real.stores.grounds import Ground, Store
+from tests.real.stores.grounds import Ground, SqliteGround, Store
 
 # Claim -> the defect that it must find.
 DEFECTS: Final = {
@@ -109,3 +109,42 @@ class SketchGround(Ground):
 
     def make(self, retention_s: float = 1000.0, timeout_s: float = 10.0) -> Store:
         return Sketch(self.marks, self.defect, retention_s, timeout_s)
+
+
+class Apart:
+    """Marks in the effect's database, but in a transaction of their own: before the effect, or after it."""
+
+    def __init__(self, connect: Any, table: str, *, is_early: bool) -> None:
+        self.connection = connect()
+        self.table = table
+        self.is_early = is_early
+        self.connection.execute(f"CREATE TABLE IF NOT EXISTS {table} (key TEXT PRIMARY KEY)")
+
+    @asynccontextmanager
+    async def once(self, key: str) -> AsyncIterator[Any]:
+        looked = self.connection.execute(f"SELECT 1 FROM {self.table} WHERE key = ?", (key,))
+        if looked.fetchone():
+            yield None
+            return
+        mark = f"INSERT INTO {self.table} VALUES (?)"
+        if self.is_early:
+            self.connection.execute(mark, (key,))
+        self.connection.execute("BEGIN")
+        yield self.connection
+        self.connection.execute("COMMIT")
+        if not self.is_early:
+            self.connection.execute(mark, (key,))
+
+
+class EarlyMarkGround(SqliteGround):
+    """Loses the effect of who dies behind the mark."""
+
+    def make(self, database: Any) -> Any:
+        return Apart(database, self.table, is_early=True)
+
+
+class LateMarkGround(SqliteGround):
+    """Doubles the effect of who dies before the mark."""
+
+    def make(self, database: Any) -> Any:
+        return Apart(database, self.table, is_early=False)
