@@ -147,8 +147,8 @@ class TransactionalWriter(MemoryWriter):
     ) -> Answer:
         """Append one record; a refusal before any log was asked dooms the transaction, too."""
         answer = super().append(name, value, key, headers, partition, timestamp_ms)
-        if isinstance(answer, StreamproofError):
-            self._failure = self._failure or answer
+        if self._is_open and self._failure is None and isinstance(answer, StreamproofError):
+            self._failure = answer
         return answer
 
     def _store(
