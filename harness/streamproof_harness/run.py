@@ -7,11 +7,14 @@ the clients: blocking ones run on threads.
 
 import asyncio
 import logging
+import shutil
+import tempfile
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -24,7 +27,7 @@ from streamproof_harness.clients._sync.sender import Sender
 from streamproof_harness.clients.actors import Actor, MemberActor, TaskActor, ThreadActor, client_actor, until
 from streamproof_harness.clients.findings import Findings, mark_id
 from streamproof_harness.clients.member import Colour
-from streamproof_harness.clients.plans import Place, ReaderPlan, TransformPlan
+from streamproof_harness.clients.plans import EffectPlan, Place, Plan, ReaderPlan, TransformPlan
 from streamproof_harness.history.recorder import Recorder
 from streamproof_harness.workloads.oracle import Oracle
 from streamproof_harness.workloads.workload import Message, Workload
@@ -57,7 +60,7 @@ class Group:
 
     name: str
     topics: tuple[str, ...]
-    plan: ReaderPlan | TransformPlan
+    plan: Plan
     members: list[Actor] = field(default_factory=list)
     hired: int = 0
 
@@ -101,6 +104,7 @@ class Run:
         self.oracles: dict[str, Oracle] = {}
         self.workloads: list[Workload] = []
         self._orders: dict[str, list[str]] = {}
+        self._folder: Path | None = None
         self.claims: list[tuple[bool, str]] = []
         self.lines: list[str] = []
 
@@ -165,6 +169,22 @@ class Run:
         await self._settled(group)
         return group
 
+    async def effectors(self, name: str, *topics: str, members: int = 1, **plan: Any) -> Group:
+        """The same with effects instead of transactions; ``plan``: see EffectPlan."""
+        plan.setdefault("session_timeout_s", self.session_timeout_s)
+        group = Group(name, topics, EffectPlan(topics=topics, group=name, **plan))
+        self._groups[name] = group
+        for _ in range(members):
+            self.hire(group)
+        await self._settled(group)
+        return group
+
+    def file(self, name: str) -> str:
+        """The path of a file of the run's own, for a database; it is gone when the run is over."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="streamproof-run-"))
+        return str(self._folder / name)
+
     def transactional_id(self, application: str, instance: str = "{process}") -> str:
         """The id for a member of an application, in the run's own name: each instance has one, and
         keeps it when it is started again. Where a backend fences no member, all share one, which
@@ -219,11 +239,11 @@ class Run:
             group.members.remove(member)
             self.hire(group, **changes)
 
-    def _start(self, process: str, plan: ReaderPlan | TransformPlan) -> Actor:
+    def _start(self, process: str, plan: Plan) -> Actor:
         if isinstance(plan, ReaderPlan):
             may_crash = plan.crash_after > 0
         else:
-            may_crash = plan.crash_at != "" or plan.hang_at != ""
+            may_crash = plan.crash_at != "" or (isinstance(plan, TransformPlan) and plan.hang_at != "")
         if isinstance(plan, TransformPlan) and plan.transactional_id is not None:
             own = plan.transactional_id.format(process=process)
             plan = msgspec.structs.replace(plan, transactional_id=own)
@@ -353,7 +373,7 @@ class Run:
         while left and is_complete:
             stage = (left - self._sinks(left)) or left
             marked |= stage
-            left -= stage
+            left = left - stage
             is_complete = await self._drain_topics(stage, marked, timeout_s)
         groups = [name for name, group in self._groups.items() if group.active]
         ends = await self._ends() if is_complete and self.capabilities.can_transact else {}
@@ -420,6 +440,8 @@ class Run:
         if not await until(lambda: all(actor.is_over for actor in actors), 60.0):
             running = [actor.process for actor in actors if not actor.is_over]
             raise RunFailure(f"{', '.join(running)} did not end within 60 s")
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     async def until(self, condition: Callable[[], bool], what: str, timeout_s: float | None = None) -> None:
         """Wait for something; :class:`RunFailure` says what did not come."""

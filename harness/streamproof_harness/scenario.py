@@ -17,7 +17,8 @@ class Scenario:
 
     ``contract`` as in a history's header; ``evidence`` sets minimums for its checks.
     ``parameters`` are what the script reads from ``run.parameters``, with their defaults.
-    ``expects`` is the verdict of a run that shows what it should: ``invalid`` for a control that
+    ``broker_parameters`` are other defaults for real brokers, whose groups take longer to notice that
+    a member died. ``expects`` is the verdict of a run that shows what it should: ``invalid`` for a control that
     must fail. ``crashes``: readers are killed, so on real brokers they are processes of their own.
     ``harms_broker``: the broker is killed, so it needs one of its own.
     """
@@ -28,6 +29,7 @@ class Scenario:
     contract: Mapping[str, Any]
     evidence: Mapping[str, int] = field(default_factory=dict)
     parameters: Mapping[str, int | float] = field(default_factory=dict)
+    broker_parameters: Mapping[str, int | float] = field(default_factory=dict)
     backends: tuple[Backend, ...] = ("memory", "kafka", "rabbitmq")
     colours: tuple[Literal["sync", "async"], ...] = ("sync", "async")
     expects: Literal["valid", "invalid"] = "valid"
@@ -48,7 +50,9 @@ class Scenario:
             described["evidence"] = dict(self.evidence)
         return described
 
-    def with_parameters(self, given: Mapping[str, int | float]) -> dict[str, int | float]:
+    def with_parameters(
+        self, given: Mapping[str, int | float], backend: Backend = "memory"
+    ) -> dict[str, int | float]:
         """The parameters of a run; :class:`ConfigurationError` names an unknown or impossible one."""
         unknown = sorted(set(given) - set(self.parameters))
         if unknown:
@@ -57,7 +61,8 @@ class Scenario:
         for name, value in given.items():
             if not value > 0:
                 raise ConfigurationError(f"{name}={value} is out of range: give more than 0")
-        return {**self.parameters, **given}
+        own = self.broker_parameters if backend != "memory" else {}
+        return {**self.parameters, **own, **given}
 
 
 def scenario(name: str, summary: str, **settings: Any) -> Callable[[Script], Scenario]:

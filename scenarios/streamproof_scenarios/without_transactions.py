@@ -20,6 +20,7 @@ from streamproof_harness.workloads import workload
     },
     evidence={"transform-not-exactly-once": 500},
     parameters={"rate": 500, "seconds": 4, "devices": 50},
+    broker_parameters={"rate": 150, "seconds": 20},
     backends=("memory", "kafka"),
     why_not={"rabbitmq": "its control is that of the scenario effect-once"},
     expects="invalid",

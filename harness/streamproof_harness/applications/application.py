@@ -19,7 +19,7 @@ class Application(Protocol):
         ...
 
     def apply(self, record: Record[Any, Any]) -> Outgoing[bytes | None, bytes | None]:
-        """The one output that a record leads to; the state goes on."""
+        """The one output that a record leads to; one without a value is not sent. The state goes on."""
         ...
 
     def restore(self, partition: int, outputs: Iterable[Record[Any, Any]]) -> None:

@@ -17,17 +17,20 @@ from typing import Any, Protocol
 import msgspec
 
 from streamproof.records import AtTime, Position
-from streamproof_harness.clients._async.reader import AsyncReader
 from streamproof_harness.clients._async.recorded import Crash as AsyncCrash
 from streamproof_harness.clients._async.sender import AsyncSender
-from streamproof_harness.clients._async.transformer import AsyncTransformer
-from streamproof_harness.clients._sync.reader import Reader
 from streamproof_harness.clients._sync.recorded import Crash
 from streamproof_harness.clients._sync.sender import Sender
-from streamproof_harness.clients._sync.transformer import Transformer
 from streamproof_harness.clients.findings import Reporter, replay
-from streamproof_harness.clients.member import Colour, MemberOrders, async_client, sync_client
-from streamproof_harness.clients.plans import Place, ReaderPlan, TransformPlan
+from streamproof_harness.clients.member import (
+    AsyncClient,
+    Colour,
+    MemberOrders,
+    SyncClient,
+    async_client,
+    sync_client,
+)
+from streamproof_harness.clients.plans import Place, Plan
 from streamproof_harness.history.recorder import Recorder
 
 
@@ -62,7 +65,7 @@ class Actor(Protocol):
 class ThreadActor:
     """A blocking client on a thread of its own."""
 
-    def __init__(self, client: Sender | Reader | Transformer) -> None:
+    def __init__(self, client: Sender | SyncClient) -> None:
         self.process = client.process
         self._client = client
         self._thread = threading.Thread(target=client.run, name=client.process, daemon=True)
@@ -90,7 +93,7 @@ class ThreadActor:
 class TaskActor:
     """An async client as a task of the conductor's loop."""
 
-    def __init__(self, client: AsyncSender | AsyncReader | AsyncTransformer) -> None:
+    def __init__(self, client: AsyncSender | AsyncClient) -> None:
         self.process = client.process
         self._client = client
         running: Coroutine[Any, Any, None] = client.run()
@@ -191,7 +194,7 @@ class MemberActor:
 def client_actor(
     process: str,
     place: Place,
-    plan: ReaderPlan | TransformPlan,
+    plan: Plan,
     colour: Colour,
     recorder: Recorder,
     reporter: Reporter,

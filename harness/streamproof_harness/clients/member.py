@@ -15,16 +15,21 @@ from typing import Literal
 
 import msgspec
 
+from streamproof_harness.clients._async.effector import AsyncEffector
 from streamproof_harness.clients._async.reader import AsyncReader
 from streamproof_harness.clients._async.transformer import AsyncTransformer
+from streamproof_harness.clients._sync.effector import Effector
 from streamproof_harness.clients._sync.reader import Reader
 from streamproof_harness.clients._sync.transformer import Transformer
 from streamproof_harness.clients.findings import PipedFindings, Reporter
-from streamproof_harness.clients.plans import Place, ReaderPlan, TransformPlan
+from streamproof_harness.clients.plans import EffectPlan, Place, Plan, TransformPlan
 from streamproof_harness.history.recorder import EventRecorder, PipeRecorder
 from streamproof_harness.logs import log_to_stderr
 
 Colour = Literal["sync", "async"]
+
+SyncClient = Reader | Transformer | Effector
+AsyncClient = AsyncReader | AsyncTransformer | AsyncEffector
 
 
 class MemberOrders(msgspec.Struct, frozen=True):
@@ -32,7 +37,7 @@ class MemberOrders(msgspec.Struct, frozen=True):
 
     process: str
     place: Place
-    plan: ReaderPlan | TransformPlan
+    plan: Plan
     colour: Colour
     start_ns: int
     events: int
@@ -45,25 +50,29 @@ def _die() -> None:
 
 def sync_client(
     orders: MemberOrders, recorder: EventRecorder, reporter: Reporter, die: Callable[[], None]
-) -> Reader | Transformer:
+) -> SyncClient:
     """The blocking client that these orders are for."""
     process, place, plan = orders.process, orders.place, orders.plan
     if isinstance(plan, TransformPlan):
         return Transformer(process, place, plan, recorder, reporter, die)
+    if isinstance(plan, EffectPlan):
+        return Effector(process, place, plan, recorder, reporter, die)
     return Reader(process, place, plan, recorder, reporter, die)
 
 
 def async_client(
     orders: MemberOrders, recorder: EventRecorder, reporter: Reporter, die: Callable[[], None]
-) -> AsyncReader | AsyncTransformer:
+) -> AsyncClient:
     """The async client that these orders are for."""
     process, place, plan = orders.process, orders.place, orders.plan
     if isinstance(plan, TransformPlan):
         return AsyncTransformer(process, place, plan, recorder, reporter, die)
+    if isinstance(plan, EffectPlan):
+        return AsyncEffector(process, place, plan, recorder, reporter, die)
     return AsyncReader(process, place, plan, recorder, reporter, die)
 
 
-def _obey(client: Reader | Transformer | AsyncReader | AsyncTransformer) -> None:
+def _obey(client: SyncClient | AsyncClient) -> None:
     for line in sys.stdin:
         word = line.strip()
         if word == "stop":
@@ -84,7 +93,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: client.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_obey, args=(client,), name="orders", daemon=True).start()
-    if isinstance(client, AsyncReader | AsyncTransformer):
+    if isinstance(client, AsyncReader | AsyncTransformer | AsyncEffector):
         asyncio.run(client.run())
     else:
         client.run()

@@ -102,6 +102,26 @@ class TransformPlan(msgspec.Struct, frozen=True, tag=True):
     linger_s: float = 0.0
 
 
+class EffectPlan(msgspec.Struct, frozen=True, tag=True):
+    """One member of a group that transforms ``topics`` into ``to`` with the help of a ``database``, a
+    SQLite file: each record has its effect there once.
+
+    ``crash_at``: it dies, without a word, when it reaches that step after its effect number
+    ``crash_after``. Here *stored* means committed to the database, *produced* sent by the relay, and
+    *committed* acknowledged.
+    """
+
+    topics: tuple[str, ...]
+    group: str
+    to: str
+    application: str
+    database: str
+    max_records: int = 50
+    session_timeout_s: float = 6.0
+    crash_at: Step = ""
+    crash_after: int = 1
+
+
 class ReaderPlan(msgspec.Struct, frozen=True, tag=True):
     """One member of a group, or one reader on its own.
 
@@ -126,3 +146,7 @@ class ReaderPlan(msgspec.Struct, frozen=True, tag=True):
     session_timeout_s: float = 6.0
     crash_after: int = 0
     marks: str = ""
+
+
+Plan = ReaderPlan | TransformPlan | EffectPlan
+"""What a client process can be told to do."""

@@ -68,7 +68,7 @@ class AsyncTransformer:
         self._is_stopping = False
         self._is_to_crash = False
         self._has_hung = False
-        self._application = APPLICATIONS[plan.application]()
+        self._application = self._seams.application(APPLICATIONS[plan.application](), plan.group)
         self._restored: dict[TopicPartition, int] = {}
         self._batch: list[Record[Any, Any]] = []
         self._outputs = 0
@@ -217,6 +217,8 @@ class AsyncTransformer:
             self._application.restore(record.partition, outputs)
             self._restored[record.topic_partition] = tenure
         output = self._application.apply(record)
+        if output.value is None:
+            return None
         self._outputs += 1
         own = f"{record.partition}/{self.process}/{self._outputs}"
         if len(self._batch) == 1:

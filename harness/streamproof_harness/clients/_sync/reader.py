@@ -18,6 +18,7 @@ from streamproof_harness.clients._sync.recorded import (
     RecordedReading,
     RecordedWork,
 )
+from streamproof_harness.clients.databases import database
 from streamproof_harness.clients.findings import Reporter
 from streamproof_harness.clients.identity import id_of, root_of
 from streamproof_harness.clients.plans import Place, ReaderPlan
@@ -59,7 +60,7 @@ class Reader:
         self._orders: deque[tuple[str, Any]] = deque()
         self._is_stopping = False
         self._handled = 0
-        self._store = SqliteStore(plan.marks) if plan.marks else None
+        self._store = SqliteStore(database(plan.marks)) if plan.marks else None
         self._is_repeated = False
         self.is_crashed = False
 

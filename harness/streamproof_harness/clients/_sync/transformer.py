@@ -219,6 +219,8 @@ class Transformer:
             self._application.restore(record.partition, outputs)
             self._restored[record.topic_partition] = tenure
         output = self._application.apply(record)
+        if output.value is None:
+            return None
         self._outputs += 1
         own = f"{record.partition}/{self.process}/{self._outputs}"
         if len(self._batch) == 1:
