@@ -2,8 +2,15 @@
 
 import pytest
 
-from streamproof.drivers.kafka.group import HeldLogs, generation_of, state_word
-from streamproof.records import TopicPartition
+from streamproof.drivers.kafka.group import (
+    HeldLogs,
+    generation_of,
+    membership_of,
+    require_member,
+    state_word,
+)
+from streamproof.errors import NotAssigned
+from streamproof.records import GroupMembership, TopicPartition
 
 
 @pytest.mark.parametrize(
@@ -19,6 +26,20 @@ from streamproof.records import TopicPartition
 )
 def test_the_generation_is_inside_the_metadata(metadata, generation):
     assert generation_of(metadata) == generation
+
+
+def test_the_member_is_inside_the_metadata_and_those_go_along():
+    metadata = b"CGMDv2:\x07\x00\x00\x00group\x00m\xc3\xbcmber\x00instance\x00"
+    member = membership_of(metadata, "group")
+    assert member == GroupMembership("group", "mümber", 7, metadata)
+    require_member(member)
+
+
+def test_outside_of_a_group_there_is_no_member():
+    outside = membership_of(b"CGMDv2:\xff\xff\xff\xffgroup\x00\x00\x01", "group")
+    assert outside[:3] == ("group", "", -1)
+    with pytest.raises(NotAssigned, match="no member of group group"):
+        require_member(outside)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from streamproof.drivers.kafka.options import (
     producer_settings,
     topic_settings,
 )
-from streamproof.errors import ConfigurationError, Unsupported
+from streamproof.errors import ConfigurationError
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.url import parse_address
 
@@ -98,9 +98,21 @@ def test_a_producers_options_reach_the_library():
     assert {name: settings[name] for name in expected} == expected
 
 
-def test_transactions_are_not_built_yet():
-    with pytest.raises(Unsupported, match="not built yet"):
-        producer_settings({}, ProducerOptions(transactional_id="t"))
+def test_a_transactional_producers_options_reach_the_library():
+    options = ProducerOptions(transactional_id="t", transaction_timeout_s=2.5)
+    settings = producer_settings({}, options)
+    expected = {"transactional.id": "t", "transaction.timeout.ms": 2500, "message.timeout.ms": 2500}
+    assert {name: settings[name] for name in expected} == expected
+    assert "transactional.id" not in producer_settings({}, ProducerOptions())
+    longest = producer_settings({}, ProducerOptions(transactional_id="t", delivery_timeout_s=1.5))
+    assert longest["message.timeout.ms"] == 1500
+
+
+def test_a_transactional_id_fits_into_a_request():
+    longest = "ü" * 16_383
+    assert producer_settings({}, ProducerOptions(transactional_id=longest))["transactional.id"] == longest
+    with pytest.raises(ConfigurationError, match="32768 bytes"):
+        producer_settings({}, ProducerOptions(transactional_id="ü" * 16_384))
 
 
 def test_a_consumers_options_reach_the_library():

@@ -26,6 +26,7 @@ from streamproof.errors import (
     StreamproofError,
     TimedOut,
     TopicExists,
+    TransactionAborted,
     UnknownTopic,
     Unreachable,
     Unsupported,
@@ -59,6 +60,7 @@ _SETTINGS = "correct the setting"
 _TAKEN_OVER = "another producer or member took this one's place: stop this one"
 _REASSIGNED = "the group gave the logs to other members: drop what is in flight and poll on"
 _NO_TOPIC = "create it first, or check the name and the partition"
+_ANEW = "do the transaction again"
 _ALIVE = "check the address and whether the broker runs"
 
 MEANINGS: dict[int, Meaning] = {
@@ -126,8 +128,18 @@ MEANINGS: dict[int, Meaning] = {
     45: Meaning("OUT_OF_ORDER_SEQUENCE_NUMBER", BackendError, "read back what was stored"),
     46: Meaning("DUPLICATE_SEQUENCE_NUMBER", BackendError, "read back what was stored"),
     47: Meaning("INVALID_PRODUCER_EPOCH", Fenced, _TAKEN_OVER),
+    48: Meaning("INVALID_TXN_STATE", TransactionAborted, _ANEW),
+    49: Meaning("INVALID_PRODUCER_ID_MAPPING", Fenced, _TAKEN_OVER),
+    50: Meaning(
+        "INVALID_TRANSACTION_TIMEOUT",
+        ConfigurationError,
+        "choose transaction_timeout_s no longer than the broker's transaction.max.timeout.ms",
+    ),
+    51: Meaning("CONCURRENT_TRANSACTIONS", TimedOut, _AGAIN),
     53: Meaning("TRANSACTIONAL_ID_AUTHORIZATION_FAILED", AccessDenied, _CREDENTIALS),
+    52: Meaning("TRANSACTION_COORDINATOR_FENCED", Unreachable, _AGAIN),
     54: Meaning("SECURITY_DISABLED", ConfigurationError, _SETTINGS),
+    55: Meaning("OPERATION_NOT_ATTEMPTED", BackendError, "see what was said of the other logs"),
     56: Meaning("KAFKA_STORAGE_ERROR", BackendError, "look into the broker's log"),
     58: Meaning("SASL_AUTHENTICATION_FAILED", AccessDenied, _CREDENTIALS),
     59: Meaning("UNKNOWN_PRODUCER_ID", BackendError, "read back what was stored"),
@@ -149,6 +161,7 @@ MEANINGS: dict[int, Meaning] = {
     111: Meaning("UNRELEASED_INSTANCE_ID", BackendError, "close the member that has this instance id"),
     112: Meaning("UNSUPPORTED_ASSIGNOR", ConfigurationError, _SETTINGS),
     113: Meaning("STALE_MEMBER_EPOCH", NotAssigned, _REASSIGNED),
+    120: Meaning("TRANSACTION_ABORTABLE", TransactionAborted, _ANEW),
     -197: Meaning("_DESTROY", Unreachable, "the client was closed meanwhile"),
     -195: Meaning("_TRANSPORT", Unreachable, _ALIVE),
     -193: Meaning("_RESOLVE", Unreachable, "check the host name"),
@@ -160,6 +173,8 @@ MEANINGS: dict[int, Meaning] = {
     -185: Meaning("_TIMED_OUT", TimedOut, _AGAIN),
     -181: Meaning("_SSL", Unreachable, "check the certificates and security.protocol"),
     -180: Meaning("_WAIT_COORD", Unreachable, _AGAIN),
+    -177: Meaning("_PREV_IN_PROGRESS", TimedOut, _AGAIN),
+    -173: Meaning("_CONFLICT", TimedOut, _AGAIN),
     -172: Meaning("_STATE", BackendError, _AGAIN),
     -170: Meaning("_NOT_IMPLEMENTED", Unsupported, "use another setting"),
     -169: Meaning("_AUTHENTICATION", AccessDenied, _CREDENTIALS),
@@ -169,6 +184,7 @@ MEANINGS: dict[int, Meaning] = {
     -152: Meaning("_PURGE_QUEUE", BackendError, "close the producer later, or with more time"),
     -151: Meaning("_PURGE_INFLIGHT", BackendError, "close the producer later, or with more time"),
     -150: Meaning("_FATAL", BackendError, "close this client and make a new one"),
+    -149: Meaning("_INCONSISTENT", TransactionAborted, _ANEW),
     -147: Meaning("_MAX_POLL_EXCEEDED", NotAssigned, "poll more often, or raise max_poll_interval_s"),
     -144: Meaning("_FENCED", Fenced, _TAKEN_OVER),
     -142: Meaning("_ASSIGNMENT_LOST", NotAssigned, _REASSIGNED),

@@ -4,10 +4,14 @@ import re
 import struct
 from collections.abc import Iterable
 
-from streamproof.records import TopicPartition
+from streamproof.errors import NotAssigned
+from streamproof.records import GroupMembership, TopicPartition
 
 _MAGIC = b"CGMDv2:"
 _GENERATION = struct.Struct("<i")
+
+NO_GENERATION = -1
+"""Kafka's word for a reader outside of its group."""
 
 
 def generation_of(metadata: bytes) -> int | None:
@@ -21,6 +25,26 @@ def generation_of(metadata: bytes) -> int | None:
         return None
     generation: int = _GENERATION.unpack_from(metadata, len(_MAGIC))[0]
     return generation if generation >= 0 else None
+
+
+def membership_of(metadata: bytes, group: str) -> GroupMembership:
+    """The member inside of the same metadata, which goes along: librdkafka's producers want it whole.
+    Outside of a group the generation is :data:`NO_GENERATION`, and the member has no name."""
+    generation = generation_of(metadata)
+    if generation is None:
+        return GroupMembership(group, "", NO_GENERATION, metadata)
+    _, member_id, *_ = metadata[len(_MAGIC) + _GENERATION.size :].split(b"\0")
+    return GroupMembership(group, member_id.decode(), generation, metadata)
+
+
+def require_member(member: GroupMembership) -> None:
+    """Raise :class:`NotAssigned` outside of the group: brokers would take the offsets of a reader that
+    names no generation without looking whether it still holds the logs (KIP-447)."""
+    if member.generation < 0:
+        raise NotAssigned(
+            f"this consumer is no member of group {member.group} now, so its progress cannot be stored in a "
+            "transaction: drop what is in flight and poll on"
+        )
 
 
 def state_word(name: str) -> str:

@@ -6,7 +6,7 @@ has. What the drivers rely on cannot be overruled.
 
 from collections.abc import Iterable, Mapping
 
-from streamproof.errors import ConfigurationError, Unsupported
+from streamproof.errors import ConfigurationError
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.url import Address
 
@@ -29,6 +29,9 @@ _REFRESH_MS = 2000
 
 _MAX_RECORD_BYTES = 64 * 1024 * 1024
 """The client's own limit: high, so that the topic's limit decides, which the broker knows."""
+
+_MAX_ID_BYTES = 32_767
+"""The longest string in Kafka's protocol."""
 
 
 def bootstrap_servers(address: Address) -> list[str]:
@@ -86,11 +89,6 @@ def _canonical(name: str) -> str:
 def producer_settings(common: Mapping[str, object], options: ProducerOptions) -> dict[str, object]:
     """The settings of a producer: safe by default. What the URL or ``native`` says in the library's
     own words wins."""
-    if options.transactional_id is not None:
-        raise Unsupported(
-            "transactions are not built yet: send without transactional_id; "
-            "idempotence keeps the client's own retries from doubling records"
-        )
     settings: dict[str, object] = {
         "acks": _ACKS[options.acks],
         "enable.idempotence": options.is_idempotent,
@@ -104,7 +102,24 @@ def producer_settings(common: Mapping[str, object], options: ProducerOptions) ->
         # How long a topic that the broker does not know (yet) is waited for.
         "topic.metadata.propagation.max.ms": 1000,
     }
+    if options.transactional_id is not None:
+        transaction_ms = int(options.transaction_timeout_s * 1000)
+        settings["transactional.id"] = checked_id(options.transactional_id)
+        settings["transaction.timeout.ms"] = transaction_ms
+        # What is sent in a transaction has no time after it.
+        settings["message.timeout.ms"] = min(int(options.delivery_timeout_s * 1000), transaction_ms)
     return {**settings, **common, **allowed(options.native, "native")}
+
+
+def checked_id(transactional_id: str) -> str:
+    """A ``transactional_id`` that fits into Kafka's requests: a longer one would make the broker hang
+    up without a word."""
+    size = len(transactional_id.encode())
+    if size > _MAX_ID_BYTES:
+        raise ConfigurationError(
+            f"a transactional_id of {size} bytes is not possible: Kafka takes {_MAX_ID_BYTES} at most"
+        )
+    return transactional_id
 
 
 def consumer_settings(

@@ -49,6 +49,7 @@ __all__ = [
     "NewTopic",
     "OffsetSpec",
     "Producer",
+    "QuietProducer",
     "Trouble",
     "await_brokers",
     "fatal_code",
@@ -75,7 +76,7 @@ CAPABILITIES = Capabilities(
     can_match_pattern=True,
     can_retain=True,
     can_compact=True,
-    can_transact=False,
+    can_transact=True,
     has_idempotence=True,
 )
 
@@ -124,6 +125,31 @@ def made(client: Callable[[dict[str, Any]], Any], settings: Mapping[str, object]
         raise ConfigurationError(f"Kafka's client refuses a setting: {cause}") from cause
 
 
+class QuietProducer(Producer):
+    """The library's producer. When it has met a fatal error (it is fenced, or its sequence numbers are
+    lost), it raises that once from whichever call serves its reports next, wherever that is. Here each
+    call that it concerns says so by itself, and each report does."""
+
+    fatal: KafkaError | None = None
+    """That error."""
+
+    def poll(self, timeout: float = -1) -> int:
+        """Serve reports."""
+        try:
+            return super().poll(timeout)
+        except KafkaException as raised:
+            self.fatal = native_error(raised)
+            return 1
+
+    def flush(self, timeout: float = -1) -> int:
+        """Serve reports until there are none to come."""
+        try:
+            return super().flush(timeout)
+        except KafkaException as raised:
+            self.fatal = native_error(raised)
+            return len(self)
+
+
 def let_go(clients: list[Any], timeout_s: float, what: str) -> None:
     """Close the one client in the list, which is emptied: on a thread of its own, since the library's
     closes take no time-out. A client without a close ends when its last reference goes: there."""
@@ -150,6 +176,7 @@ def fatal_code(error: KafkaError) -> int:
     """The code of an error; of a fatal one, that of its reason, which is in its text only."""
     if error.code() == KafkaError._FATAL:
         for code in (
+            KafkaError._FENCED,
             KafkaError.FENCED_INSTANCE_ID,
             KafkaError.PRODUCER_FENCED,
             KafkaError.INVALID_PRODUCER_EPOCH,

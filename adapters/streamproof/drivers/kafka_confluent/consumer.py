@@ -21,7 +21,7 @@ from typing import TypeVar
 from streamproof.driver import AssignmentListener
 from streamproof.drivers.kafka.errors import call_error
 from streamproof.drivers.kafka.flow import Flow, KeptRecords
-from streamproof.drivers.kafka.group import HeldLogs, generation_of
+from streamproof.drivers.kafka.group import HeldLogs, generation_of, membership_of
 from streamproof.drivers.kafka_confluent.admin import ConfluentAdmin, Deadline
 from streamproof.drivers.kafka_confluent.client import (
     OFFSET_STORED,
@@ -42,7 +42,7 @@ from streamproof.drivers.kafka_confluent.patterns import PatternWatch
 from streamproof.drivers.kafka_confluent.records import has_errors, records_of
 from streamproof.errors import Closed, NotAssigned, OffsetOutOfRange, StreamproofError, TimedOut, Unsupported
 from streamproof.options import ConsumerOptions
-from streamproof.records import AtTime, Position, RawRecord, TopicPartition, Watermarks
+from streamproof.records import AtTime, GroupMembership, Position, RawRecord, TopicPartition, Watermarks
 
 _log = logging.getLogger("streamproof.kafka")
 
@@ -482,6 +482,11 @@ class ConfluentConsumer:
                 what = f"the stored offset of {native.topic}[{native.partition}] is not known"
                 raise call_error(native.error.code(), what, native.error.str(), KafkaException(native.error))
         return {_named(native): native.offset if native.offset >= 0 else None for native in found}
+
+    def membership(self) -> GroupMembership:
+        """See the Protocol."""
+        found = self._called(self.native.consumer_group_metadata, "the membership is not known")
+        return membership_of(bytes(found), str(self._options.group))
 
     # -- place and flow --------------------------------------------------------------------
 

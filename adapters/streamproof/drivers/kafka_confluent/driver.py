@@ -19,11 +19,14 @@ from streamproof.drivers.kafka_confluent.client import (
 )
 from streamproof.drivers.kafka_confluent.consumer import ConfluentConsumer
 from streamproof.drivers.kafka_confluent.producer import ConfluentProducer
+from streamproof.drivers.kafka_confluent.transactions import ConfluentTransactionalProducer
 from streamproof.errors import Closed
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.url import Address
 
 _LEAST_S = 0.1
+
+_AnyProducer = ConfluentProducer | ConfluentTransactionalProducer
 
 
 class ConfluentDriver:
@@ -43,7 +46,7 @@ class ConfluentDriver:
         self._admin = ConfluentAdmin(admin, trouble)
         self._address = address
         self._lock = threading.Lock()
-        self._open: list[ConfluentProducer | ConfluentConsumer] = []
+        self._open: list[_AnyProducer | ConfluentConsumer] = []
         self._is_closed = False
 
     @property
@@ -59,13 +62,18 @@ class ConfluentDriver:
             opened = tuple(self._open)
         return {
             "admin": self._native_admin,
-            "producers": [part.native for part in opened if isinstance(part, ConfluentProducer)],
+            "producers": [part.native for part in opened if isinstance(part, _AnyProducer)],
             "consumers": [part.native for part in opened if isinstance(part, ConfluentConsumer)],
         }
 
-    def producer(self, options: ProducerOptions) -> ConfluentProducer:
+    def producer(self, options: ProducerOptions) -> _AnyProducer:
         self._require_open()
-        producer = ConfluentProducer(producer_settings(self._settings, options), options, self._forget)
+        settings = producer_settings(self._settings, options)
+        producer: _AnyProducer
+        if options.transactional_id is None:
+            producer = ConfluentProducer(settings, options, self._forget)
+        else:
+            producer = ConfluentTransactionalProducer(settings, options, self._address, self._forget)
         try:
             producer.connect(self._address, self._timeout_s)
         except BaseException:
@@ -104,7 +112,7 @@ class ConfluentDriver:
         del admin
         let_go(clients, max(_LEAST_S, deadline - time.monotonic()), "admin client")
 
-    def _forget(self, part: "ConfluentProducer | ConfluentConsumer") -> None:
+    def _forget(self, part: "_AnyProducer | ConfluentConsumer") -> None:
         """It was closed."""
         with self._lock, suppress(ValueError):
             self._open.remove(part)

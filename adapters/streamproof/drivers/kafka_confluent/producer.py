@@ -15,6 +15,7 @@ from streamproof.drivers.kafka_confluent.client import (
     KafkaError,
     KafkaException,
     Producer,
+    QuietProducer,
     Trouble,
     await_brokers,
     let_go,
@@ -56,6 +57,8 @@ class ConfluentProducer:
     the library takes it for "now".
     """
 
+    _library: type[Producer] = QuietProducer
+
     def __init__(
         self,
         settings: Mapping[str, object],
@@ -64,7 +67,7 @@ class ConfluentProducer:
     ) -> None:
         self._closed = closed
         self._trouble = Trouble()
-        self.native: Producer = made(Producer, settings, self._trouble)
+        self.native: Producer = made(self._library, settings, self._trouble)
         self._produce = self.native.produce
         self._delivery_timeout_s = options.delivery_timeout_s
         self._pump = ReportPump(self.native.poll, self.native.__len__, self._explained)

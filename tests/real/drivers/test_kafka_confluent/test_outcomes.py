@@ -14,7 +14,6 @@ from streamproof.errors import (
     UnknownTopic,
     Unsupported,
 )
-from streamproof.options import ProducerOptions
 from streamproof.records import Outgoing, TopicPartition, TopicSpec
 
 BOUND_S = 30.0
@@ -114,12 +113,6 @@ def test_timestamp_0_is_refused_not_replaced(place):
     delivery = sent(place.producer(), topic, timestamp_ms=0)
     assert isinstance(delivery.error, Unsupported)
     assert delivery.outcome is Outcome.FAILED
-
-
-def test_transactions_are_refused_until_they_are_built(place):
-    assert not place.driver.capabilities.can_transact
-    with pytest.raises(Unsupported, match="not built yet"):
-        place.driver.producer(ProducerOptions(transactional_id="t"))
 
 
 def test_what_a_batch_cannot_send_does_not_stop_the_rest(place):
