@@ -7,6 +7,7 @@ from streamproof_harness.checkers.wording import Words, example, found
 from streamproof_harness.contract import Contract
 from streamproof_harness.history.codes import FAIL, NULL, OK, OP, Array, Ints
 from streamproof_harness.terms import Terms
+from streamproof_harness.terms.order import numbered
 from streamproof_harness.verdict import Example, Finding
 
 
@@ -86,7 +87,7 @@ def _off_path(terms: Terms, group: Ints, send: Ints) -> Array:
 
 def _lanes_of_keys(terms: Terms, rows: Ints, send: Ints) -> tuple[Ints, Ints, Array]:
     sends = terms.history.sends
-    lane = _numbered(terms.handle_group[rows], sends.process[send], sends.topic[send], sends.key[send])
+    lane = numbered(terms.handle_group[rows], sends.process[send], sends.topic[send], sends.key[send])
     return lane, sends.seq[send], sends.key[send] != NULL
 
 
@@ -95,19 +96,5 @@ def _lanes_of_logs(terms: Terms, rows: Ints, send: Ints) -> tuple[Ints, Ints, Ar
     # Without an offset only the order of one process' own sends is known.
     owner = np.where(place >= 0, -1, terms.history.sends.process[send])
     log = np.where(place >= 0, terms.place_log[send], terms.home[send])
-    lane = _numbered(terms.handle_group[rows], log, owner)
+    lane = numbered(terms.handle_group[rows], log, owner)
     return lane, np.where(place >= 0, place, send), log >= 0
-
-
-def _numbered(*columns: Array) -> Ints:
-    """One number for each distinct combination."""
-    if not len(columns[0]):
-        return np.empty(0, np.int64)
-    order = np.lexsort(columns)
-    fresh = np.zeros(len(order), np.bool_)
-    for column in columns:
-        ranked = column[order]
-        fresh[1:] |= ranked[1:] != ranked[:-1]
-    numbers = np.empty(len(order), np.int64)
-    numbers[order] = np.cumsum(fresh)
-    return numbers

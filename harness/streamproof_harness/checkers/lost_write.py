@@ -17,11 +17,8 @@ def judge(terms: Terms, contract: Contract) -> Finding:
     gone past.
     """
     history = terms.history
-    highest, poll_of_highest = _highest_polled(terms)
-    at = np.flatnonzero(terms.is_effective & (terms.ack_place >= 0))
-    at = at[history.sends.offset[at] <= highest[terms.send_log[at]]]
-    at = at[terms.ranges.holds(terms.send_log[at], history.sends.offset[at])]
-    lost = at[~terms.is_polled[at] & ~expired_sends(terms)[at]]
+    highest, poll_of_highest = terms.highest_polled
+    at = gone_past(terms)
     words = Words(terms)
 
     def show(row: int) -> Example:
@@ -34,15 +31,18 @@ def judge(terms: Terms, contract: Contract) -> Finding:
         done = int(history.sends.completed[row]), int(history.polls.completed[poll])
         return example(int(history.sends.invoked[row]), *done, text=text)
 
-    return found(lost, show, evidence=len(at))
+    return found(lost(terms, at), show, evidence=len(at))
 
 
-def _highest_polled(terms: Terms) -> tuple[Ints, Ints]:
-    """For each log the highest offset that anybody polled (-1: none), and the row of a poll of it."""
-    records = terms.history.records
-    highest = np.full(terms.logs.count, -1, np.int64)
-    np.maximum.at(highest, terms.record_log, records.offset)
-    poll = np.full(terms.logs.count, -1, np.int64)
-    is_highest = records.offset == highest[terms.record_log]
-    poll[terms.record_log[is_highest]] = records.poll[is_highest]
-    return highest, poll
+def gone_past(terms: Terms) -> Ints:
+    """The effective sends at or below the highest polled position of their log that a reader had to see."""
+    offset = terms.history.sends.offset
+    highest, _ = terms.highest_polled
+    at = np.flatnonzero(terms.is_effective & (terms.ack_place >= 0))
+    at = at[offset[at] <= highest[terms.send_log[at]]]
+    return at[terms.ranges.holds(terms.send_log[at], offset[at])]
+
+
+def lost(terms: Terms, passed: Ints) -> Ints:
+    """Those of the sends that readers went past that nobody polled, and that did not expire."""
+    return passed[~terms.is_polled[passed] & ~expired_sends(terms)[passed]]

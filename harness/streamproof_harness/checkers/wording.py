@@ -36,7 +36,11 @@ class Words:
 
     def send(self, row: int) -> str:
         """The id of a send."""
-        return repr(self.history.event(int(self.history.sends.invoked[row]))["id"])
+        return repr(self.send_id(row))
+
+    def send_id(self, row: int) -> str:
+        """The id of a send, bare."""
+        return str(self.history.event(int(self.history.sends.invoked[row]))["id"])
 
     def record(self, row: int) -> str:
         """The id of a polled record."""
@@ -53,6 +57,16 @@ class Words:
         sends = self.history.sends
         return self.place(int(self.terms.send_log[row]), int(sends.offset[row]))
 
+    def log_of_send(self, row: int) -> str:
+        """The log in which a send stands."""
+        return self.place(int(self.terms.place_log[row]), -1)
+
+    def place_of_send(self, row: int) -> str:
+        """Where a send stands: as acknowledged, or as polled."""
+        if self.terms.ack_place[row] >= 0:
+            return self.send_place(row)
+        return self.record_place(int(self.terms.first_poll[row])) if row >= 0 else "an unknown log"
+
     def record_place(self, row: int) -> str:
         """Where a record was polled."""
         return self.place(int(self.terms.record_log[row]), int(self.history.records.offset[row]))
@@ -66,6 +80,19 @@ class Words:
     def poll_process(self, poll: int) -> str:
         """The process of a poll."""
         return self.history.names.processes[int(self.history.polls.process[poll])]
+
+    def sender(self, row: int) -> str:
+        """The process of a send."""
+        return self.history.names.processes[int(self.history.sends.process[row])]
+
+    def txn(self, number: int) -> str:
+        """A transaction."""
+        return f"transaction {self.terms.transactions.names[number]!r}"
+
+    def generation(self, row: int) -> str:
+        """The generation that a commit named."""
+        call = self.history.calls_of["commit"][int(self.terms.commits.call[row])]
+        return str(call.invoked.generation)
 
     def group(self, number: int) -> str:
         """How a group is shown."""

@@ -119,6 +119,9 @@ OPTIONAL: Final[Mapping[str, tuple[str, ...]]] = {
     "drained": ("ends", "stable_ends", "depths", "groups", "oracle"),
 }
 
+END_MARK: Final = "end-of-run/"
+"""Begins the ids of the records that mark the ends of logs, so that a reader knows it saw all."""
+
 MAX_OFFSET: Final = 2**62
 """Offsets, partitions, times and sequence numbers lie below this."""
 

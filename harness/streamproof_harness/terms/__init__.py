@@ -5,6 +5,7 @@ Each attribute of `Terms` is computed when it is first asked for. The definition
 """
 
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,11 +15,14 @@ from streamproof_harness.history.columns import History
 from streamproof_harness.terms import transactions
 from streamproof_harness.terms.assignments import Assignments, SessionEnd, assignments_of
 from streamproof_harness.terms.attempts import Courses, courses_of
+from streamproof_harness.terms.beginnings import Beginning, beginnings_of
 from streamproof_harness.terms.commits import Commits, commits_of
 from streamproof_harness.terms.coverage import Coverage, coverage_of
 from streamproof_harness.terms.excuses import Excuses, fault_spans
-from streamproof_harness.terms.order import occurring
+from streamproof_harness.terms.holding import Holding
+from streamproof_harness.terms.order import occurring, stable_order
 from streamproof_harness.terms.positions import Logs, Places
+from streamproof_harness.terms.progress import Progress, progress_of
 from streamproof_harness.terms.ranges import Ranges, Reader
 from streamproof_harness.terms.readers import polled_by, readers_of
 from streamproof_harness.terms.roots import moved_records, parents_of, roots_of
@@ -31,6 +35,7 @@ from streamproof_harness.terms.sessions import (
     sessions_of,
     true_ends,
 )
+from streamproof_harness.terms.taken import Taken, taken_by_uncommitted
 from streamproof_harness.terms.transactions import Transactions
 
 _NONE = np.empty(0, np.int64)
@@ -223,6 +228,17 @@ class Terms:
         polled_from = first_of_sends(len(self.send_log), self.record_send, log)
         return np.where(self.send_log >= 0, self.send_log, polled_from)
 
+    @cached_property
+    def highest_polled(self) -> tuple[Ints, Ints]:
+        """For each log the highest offset that anybody polled (-1: none), and the row of a poll of it."""
+        records = self.history.records
+        highest = np.full(self.logs.count, -1, np.int64)
+        np.maximum.at(highest, self.record_log, records.offset)
+        poll = np.full(self.logs.count, -1, np.int64)
+        is_highest = records.offset == highest[self.record_log]
+        poll[self.record_log[is_highest]] = records.poll[is_highest]
+        return highest, poll
+
     # -- origins -------------------------------------------------------------------------------------
 
     @cached_property
@@ -338,6 +354,11 @@ class Terms:
         polled = self.record_place[self.counts]
         return self._running_count(np.concatenate([self._standing_places, polled[polled >= 0]]))
 
+    def ranks(self, log: int, offsets: Ints) -> Ints:
+        """How many known, untrimmed records stand before some offsets of a log (and in logs before it)."""
+        ranks: Ints = self.known_before[self.places.firsts_at(log, offsets)]
+        return ranks
+
     @property
     def _standing_places(self) -> Ints:
         return self.send_place[self.is_effective & (self.send_place >= 0)]
@@ -357,6 +378,11 @@ class Terms:
         """Which process held which log when."""
         closes = self.history.calls_of.get("close", [])
         return assignments_of(self.history.notes, closes, self.processes, self.logs, self.history.events + 1)
+
+    @cached_property
+    def holding(self) -> Holding:
+        """Where a process' hold of a log is interrupted."""
+        return Holding(self)
 
     @cached_property
     def _session_ends(self) -> tuple[list[SessionEnd], list[tuple[int, int]]]:
@@ -468,8 +494,35 @@ class Terms:
     @cached_property
     def commits(self) -> Commits:
         """The commits, one row for each log."""
-        calls = self.history.calls_of.get("commit", [])
-        return commits_of(calls, self.logs, self.processes, self._group_numbers)
+        return commits_of(self, self._group_numbers)
+
+    @cached_property
+    def commit_place(self) -> Ints:
+        """The place of the first offset at or above that of each commit: what it covers lies below."""
+        commits = self.commits
+        places = np.full(len(commits.log), -1, np.int64)
+        rows = np.flatnonzero(commits.log >= 0)
+        rows = rows[stable_order(commits.log[rows])]
+        cuts = np.flatnonzero(np.diff(commits.log[rows], prepend=-1, append=-1)).tolist()
+        for start, stop in pairwise(cuts):
+            own = rows[start:stop]
+            places[own] = self.places.firsts_at(int(commits.log[own[0]]), commits.offset[own])
+        return places
+
+    @cached_property
+    def progress(self) -> dict[tuple[int, int], Progress]:
+        """What each group had stored in each log, by group and log."""
+        return progress_of(self)
+
+    @cached_property
+    def taken(self) -> list[Taken]:
+        """What transactions that did not commit had polled."""
+        return taken_by_uncommitted(self)
+
+    @cached_property
+    def beginnings(self) -> list[Beginning]:
+        """Where readers of named groups began."""
+        return beginnings_of(self)
 
     @cached_property
     def courses(self) -> Courses:

@@ -34,3 +34,17 @@ def occurring(numbers: Array) -> Ints:
     occurs = np.zeros(most + 1, np.bool_)
     occurs[numbers] = True
     return np.flatnonzero(occurs)
+
+
+def numbered(*columns: Array) -> Ints:
+    """One number for each distinct combination, from 0."""
+    if not len(columns[0]):
+        return np.empty(0, np.int64)
+    order = np.lexsort(columns)
+    fresh = np.zeros(len(order), np.bool_)
+    for column in columns:
+        ranked = column[order]
+        fresh[1:] |= ranked[1:] != ranked[:-1]
+    numbers = np.empty(len(order), np.int64)
+    numbers[order] = np.cumsum(fresh)
+    return numbers

@@ -114,6 +114,26 @@ class Story:
     def sought(self, process: str, *places: str) -> int:
         return self.did(process, "seek", offsets=[list(parse(place)) for place in places])
 
+    def initialised(self, process: str, transactional_id: str = "w", **on_ok: Any) -> int:
+        return self.ok(self.invoke(process, "init", transactional_id=transactional_id), **on_ok)
+
+    def began(self, txn: str, process: str = "w1", transactional_id: str = "w", **fields: Any) -> int:
+        return self.did(process, "begin", txn=txn, transactional_id=transactional_id, **fields)
+
+    def ending(self, txn: str, commit: bool, process: str = "w1", transactional_id: str = "w"):
+        return self.invoke(process, "end", txn=txn, transactional_id=transactional_id, commit=commit)
+
+    def ended(self, txn: str, process: str = "w1", transactional_id: str = "w") -> int:
+        """A transaction committed."""
+        return self.ok(self.ending(txn, True, process, transactional_id))
+
+    def aborted(self, txn: str, process: str = "w1", transactional_id: str = "w") -> int:
+        return self.ok(self.ending(txn, False, process, transactional_id))
+
+    def left_unknown(self, txn: str, process: str = "w1", transactional_id: str = "w") -> int:
+        """A commit of which nobody knows whether it happened."""
+        return self.info(self.ending(txn, True, process, transactional_id))
+
     def buried(self, id: str, to: str | None = None, attempt: int = 1, group: str = "g", process="c1") -> int:
         to_field = {} if to is None else {"to": to}
         fields = {"group": group, "id": id, "topic": "t", "attempt": attempt, "reason": "Boom"}
