@@ -21,28 +21,6 @@ from streamproof_scenarios import scenario_named
 
 WITHOUT_MUTANT = {
     "internal-producer-reorder": "there are no transactions in runs yet",
-    **dict.fromkeys(
-        (
-            "ack-in-the-past",
-            "resume-not-at-commit",
-            "commit-regression",
-            "dual-ownership",
-            "duplicate-bound",
-            "aborted-read",
-            "early-read",
-            "own-read",
-            "torn-transaction",
-            "send-interleaved",
-            "write-cycle",
-            "circular-information-flow",
-            "abort-without-rewind",
-            "transform-not-atomic",
-            "transform-not-exactly-once",
-            "zombie-write",
-            "hanging-transaction",
-        ),
-        "its mutants come with transactions in runs",
-    ),
 }
 
 ONE_OF_EACH_SEAM = [
