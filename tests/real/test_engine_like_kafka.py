@@ -7,6 +7,7 @@ sees at which offsets, where stable offsets end, what the group has committed.
 """
 
 import random
+import time
 import uuid
 from itertools import count
 
@@ -78,10 +79,10 @@ class Engine:
     def log(self, partition):
         return self.topics.log(TopicPartition(TOPIC, partition))
 
-    def init(self, name, expected=NOBODY):
+    def init(self, name, expected=NOBODY, timeout_ms=60_000):
         known = None if expected == NOBODY else ProducerIdentity(*expected)
         try:
-            return "NONE", tuple(self.transactions.init_producer_id(name, 60_000, NOW, known))
+            return "NONE", tuple(self.transactions.init_producer_id(name, timeout_ms, NOW, known))
         except StreamproofError as error:
             return named(error), (-1, -1)
 
@@ -184,10 +185,17 @@ class Kafka:
         """Names that no other run has."""
         return name if name is None else f"{name}-{self.topic}"
 
-    def init(self, name, expected=NOBODY):
-        found = self.wire.init(self.own(name), expected=expected)
+    def init(self, name, expected=NOBODY, timeout_ms=60_000):
+        found = self.wire.init(self.own(name), timeout_ms, expected)
         self.wire.await_end(self.own(name))
         return found
+
+    def await_timeout(self, name):
+        """Kafka looks every ten seconds."""
+        deadline = time.monotonic() + 30
+        while self.wire.describe(self.own(name))[1] != "CompleteAbort":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
     def add(self, name, producer, partitions):
         return self.wire.add(self.own(name), producer, self.topic, partitions)
@@ -350,7 +358,7 @@ class Walk:
     def finish(self):
         for is_committed in (False, True):
             assert self.kafka.visible(is_committed) == self.engine.visible(is_committed)
-        for name in ("one", "two"):
+        for name in {client.name for client in self.clients}:
             self.ask("init", name, NOBODY)
             assert self.kafka.committed(True) == self.engine.committed(True)
         for is_committed in (False, True):
@@ -362,4 +370,30 @@ def test_engine_and_kafka_answer_the_same(both, seed):
     walk = Walk(*both, seed)
     for _ in range(40):
         walk.step()
+    walk.finish()
+
+
+def test_after_a_timeout_engine_and_kafka_answer_the_same(both):
+    engine, kafka = both
+    walk = Walk(engine, kafka, 0)
+    clients = [Client(f"late-{version}", version) for version in (1, 2)]
+    for client in clients:
+        client.identity = engine.init(client.name, timeout_ms=1)[1]
+        walk.ids[client.identity[0]] = kafka.init(client.name, timeout_ms=1)[1][0]
+        walk.ask("add", client.name, client.identity, (0,))
+        walk.ask("produce", client.name, client.identity, 0, 0, 2, client.version)
+    for client in clients:
+        kafka.await_timeout(client.name)
+    assert len(engine.transactions.expire(Moment(NOW.ms + 1, NOW.ns + 1_000_000))) == 2
+    for client in clients:
+        name, identity, version = client.name, client.identity, client.version
+        walk.ask("describe", name, NOBODY)
+        for is_commit in (True, False):
+            walk.ask("end", name, identity, is_commit, version)
+        walk.ask("add", name, identity, (1,))
+        for partition in (0, 1):
+            walk.ask("produce", name, identity, partition, 2, 1, version)
+        walk.ask("add_offsets", name, identity)
+        walk.ask("offsets", name, identity, {0: 1}, version)
+        walk.ask("init", name, identity)
     walk.finish()
