@@ -65,7 +65,8 @@ def scoped(scope: str, identity: str) -> str:
 
 def require_scope(scope: object) -> None:
     """What names the place of effects is a short text."""
-    if not isinstance(scope, str) or not scope or len(quote(scope, safe="")) > _SCOPE_LIMIT:
+    is_text = isinstance(scope, str) and bool(scope) and scope.isprintable()
+    if not is_text or len(quote(str(scope), safe="")) > _SCOPE_LIMIT:
         raise ConfigurationError(
             f"scope={scope!r} is not possible: name what the effect is, e.g. the consumer's group, "
             f"in at most {_SCOPE_LIMIT} characters"
