@@ -1,5 +1,7 @@
 """Who serves the reports of a library that hands them out only when polled: here, a queue."""
 
+import logging
+import sys
 import threading
 import time
 from collections import deque
@@ -123,6 +125,78 @@ def test_an_outcome_is_settled_once(library):
     delivery.settle(BackendError("first"))
     delivery.settle(BackendError("second"))
     assert str(delivery.error) == "first"
+
+
+def test_a_report_may_come_without_an_offset(library):
+    delivery = library.delivery("t")
+    delivery(None, Message(None))
+    assert (delivery.outcome, delivery.receipt) == (Outcome.ACKNOWLEDGED, Receipt("t", 3, None, 1000))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("settled", ["by its report", "by a refusal"])
+def test_callbacks_run_once_each_in_their_order(library, count, settled):
+    delivery, other, heard = library.delivery("t"), library.delivery("t"), []
+    other.add_done_callback(lambda _: heard.append("another's"))
+    for number in range(count):
+        delivery.add_done_callback(lambda done, number=number: heard.append((number, done.is_settled)))
+    if settled == "by its report":
+        delivery(None, Message(5))
+    else:
+        delivery.settle(BackendError("refused"))
+    assert heard == [(number, True) for number in range(count)]
+    delivery.add_done_callback(lambda _: heard.append("late"))
+    assert heard[count:] == ["late"]
+
+
+def test_a_callback_added_twice_runs_twice(library):
+    delivery, heard = library.delivery("t"), []
+    delivery.add_done_callback(heard.append)
+    delivery.add_done_callback(heard.append)
+    delivery(None, Message(5))
+    assert heard == [delivery, delivery]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_callback_that_fails_is_logged_and_stops_no_other(library, caplog, count):
+    delivery, heard = library.delivery("t"), []
+    for _ in range(count):
+        delivery.add_done_callback(lambda _: 1 / 0)
+    if count > 1:
+        delivery.add_done_callback(heard.append)
+    with caplog.at_level(logging.ERROR, "streamproof.kafka"):
+        delivery(None, Message(5))
+        delivery.add_done_callback(lambda _: 1 / 0)
+    assert heard == [delivery] * (count > 1)
+    assert len(caplog.records) == count + 1
+
+
+def test_no_callback_is_lost_or_doubled_between_threads(library):
+    """Two threads add the same one to each delivery, while a third hands its report out."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(300):
+            delivery, heard, gate = library.delivery("t"), [], threading.Barrier(3)
+
+            def add(delivery=delivery, gate=gate, hear=heard.append):
+                gate.wait(BOUND_S)
+                for _ in range(3):
+                    delivery.add_done_callback(hear)
+
+            def report(delivery=delivery, gate=gate):
+                gate.wait(BOUND_S)
+                delivery(None, Message(5))
+
+            threads = [threading.Thread(target=part) for part in (add, report, add)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(BOUND_S)
+            assert heard == [delivery] * 6
+            assert not delivery.callbacks
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_deliveries_are_deliveries(library):

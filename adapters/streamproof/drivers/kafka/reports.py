@@ -32,15 +32,24 @@ _PATIENCE_S = 0.005
 """How long a sender waits for another thread that is serving: without a pause it would keep the
 interpreter lock from that thread."""
 
-_callbacks = threading.Lock()
-"""Held for moments only, to add a callback or take them all; one lock a delivery would cost more."""
-
-_STORED: Any = "stored"
-"""Answer of a delivery whose receipt was not asked for yet."""
-
 _ACKNOWLEDGED = Outcome.ACKNOWLEDGED
+_CALLBACK_FAILED = "a callback of a delivery failed"
+
+_NO_OFFSET = -1
+"""Where the backend tells none, as without acknowledgements."""
 
 ExplainFailure = Callable[[Any, str], StreamproofError]
+
+
+class _Waiting(msgspec.Struct, eq=False, gc=False):
+    """A callback, and those of the same delivery that were added before it. The garbage collector
+    does not see them: a hundred thousand may wait, and it would look at them all."""
+
+    callback: Callable[[Delivery], object]
+    earlier: "_Waiting | None" = None
+
+
+Callbacks = dict["KafkaDelivery", _Waiting]
 
 
 class KafkaDelivery(msgspec.Struct, Settlement, eq=False):
@@ -49,70 +58,74 @@ class KafkaDelivery(msgspec.Struct, Settlement, eq=False):
 
     A struct, since one is made for each record: that takes a quarter of the time of an object with
     slots, and the garbage collector need not look at it as long as it holds no containers. So the
-    pump is in a class of each producer's own: see :func:`delivery_class`.
+    pump and the callbacks are in a class of each producer's own: see :func:`delivery_class`. As few
+    fields as can be: new memory costs as much as the work done in it.
     """
 
     _topic: str
     _answer: Any = None
-    _callbacks: Any = None
-    """One callback, as most have none or one, or a list of them."""
+    """Of an acknowledged record its offset, and its receipt once that was asked for."""
     _partition: int = -1
-    _offset: int | None = None
     _timestamp_ms: int = -1
 
     pump: ClassVar["ReportPump"]
+    callbacks: ClassVar[Callbacks]
+    """Of the producer's deliveries that are pending. It takes no lock: to put one in and to take it
+    out are one call of the dict each, which no other thread can part."""
 
-    def __call__(self, error: Any, message: Any) -> None:
-        """The report: one call a record, so no line too many."""
-        if error is None:
-            self._partition = message.partition()
-            self._offset = message.offset()
-            self._timestamp_ms = message.timestamp()[1]
-            self._answer = _STORED
-        else:
-            self._answer = self.pump.explain(error, self._topic)
-        if self._callbacks is not None:
+    def settle(self, answer: Receipt | StreamproofError) -> None:
+        """Set the outcome and run the callbacks; a second call is ignored."""
+        if self._answer is None:
+            self._answer = answer
             self._run_callbacks()
 
     def add_done_callback(self, callback: Callable[[Delivery], object]) -> None:
         """Call ``callback(delivery)`` once settled; at once if it is. What it raises is logged."""
-        with _callbacks:
-            held = self._callbacks
-            if held is None:
-                self._callbacks = callback
-            else:
-                self._callbacks = [*held, callback] if type(held) is list else [held, callback]
+        mine = _Waiting(callback)
+        if self.callbacks.setdefault(self, mine) is not mine:
+            self._add_behind(mine)
         # The report writes the answer before it looks for callbacks, so one of the two sees the other.
         if self._answer is not None:
             self._run_callbacks()
 
+    def _add_behind(self, mine: _Waiting) -> None:
+        """There is one already: take it out, and put it in again with ours. Meanwhile another thread
+        may have put in a new one."""
+        first = mine
+        while self.callbacks.setdefault(self, mine) is not mine:
+            first.earlier = self.callbacks.pop(self, None)
+            while first.earlier is not None:
+                first = first.earlier
+
     def _run_callbacks(self) -> None:
-        with _callbacks:
-            held, self._callbacks = self._callbacks, None
-        try:
-            if held is not None and type(held) is not list:
-                held(self)
-                return
-        except Exception:
-            _log.exception("a callback of a delivery failed")
-            return
-        for callback in held or ():
+        last = self.callbacks.pop(self, None)
+        if last is not None:
+            self._run(last)
+
+    def _run(self, last: _Waiting) -> None:
+        waiting: _Waiting | None = last
+        callbacks = []
+        while waiting is not None:
+            callbacks.append(waiting.callback)
+            waiting = waiting.earlier
+        for callback in reversed(callbacks):
             try:
-                callback(self)
+                callback(self)  # type: ignore[arg-type]
             except Exception:
-                _log.exception("a callback of a delivery failed")
+                _log.exception(_CALLBACK_FAILED)
 
     @property
     def outcome(self) -> Outcome:
         """The state now."""
-        return _ACKNOWLEDGED if self._answer is _STORED else super().outcome
+        return _ACKNOWLEDGED if type(self._answer) is int else super().outcome
 
     @property
     def receipt(self) -> Receipt | None:
         """Where the record stands; ``None`` unless acknowledged."""
         answer = self._answer
-        if answer is _STORED:
-            answer = Receipt(self._topic, self._partition, self._offset, self._timestamp_ms)
+        if type(answer) is int:
+            offset = None if answer == _NO_OFFSET else answer
+            answer = Receipt(self._topic, self._partition, offset, self._timestamp_ms)
             self._answer = answer
         return answer if isinstance(answer, Receipt) else None
 
@@ -140,11 +153,34 @@ Delivery.register(KafkaDelivery)
 
 def delivery_class(pump: "ReportPump") -> type[KafkaDelivery]:
     """The class of one producer's deliveries."""
+    callbacks: Callbacks = {}
+    take, explain = callbacks.pop, pump.explain
 
     class ProducerDelivery(KafkaDelivery, eq=False):
-        pass
+        def __call__(self, error: Any, message: Any) -> None:
+            """The report: one call a record, so no line and no call too many. The answer is written
+            last, as other threads look at it first."""
+            if error is None:
+                self._partition = message.partition()
+                self._timestamp_ms = message.timestamp()[1]
+                offset = message.offset()
+                self._answer = _NO_OFFSET if offset is None else offset
+            else:
+                self._answer = explain(error, self._topic)
+            if callbacks:
+                last = take(self, None)
+                if last is None:
+                    return
+                if last.earlier is not None:
+                    self._run(last)
+                    return
+                try:
+                    last.callback(self)  # type: ignore[arg-type]
+                except Exception:
+                    _log.exception(_CALLBACK_FAILED)
 
     ProducerDelivery.pump = pump
+    ProducerDelivery.callbacks = callbacks
     return ProducerDelivery
 
 
