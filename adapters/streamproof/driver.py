@@ -286,7 +286,13 @@ class AsyncDriver(Protocol):
 
 
 class ProducerDriver(Protocol):
-    """See :class:`AsyncProducerDriver`. ``send`` may be called from any thread."""
+    """See :class:`AsyncProducerDriver`. ``send`` may be called from any thread.
+
+    A driver of which each call counts may have ``plain_send(otherwise)``, too: it returns a function
+    that is called in place of the public ``Producer.send``, with the same arguments, by producers
+    without serialisers and transactions. What that does not take, it passes on to ``otherwise``: at
+    least whatever is more than a topic, ``bytes`` and a key, and all that is wrong with a record.
+    """
 
     def send(
         self,

@@ -55,6 +55,15 @@ class AsyncProducer(Generic[K, V]):
         self._encode_key = encode_key
         self._encode_value = encode_value
         self._is_closed = False
+        if transactional_id is None and encode_key is None and encode_value is None:
+            self._take_plain_send()
+
+    def _take_plain_send(self) -> None:
+        """Some drivers have a shorter way for records as they are, which comes back to ``send`` with
+        all others. Looked for in the class: what wraps a driver has to see every record."""
+        plain_send = getattr(type(self._driver), "plain_send", None)
+        if plain_send is not None:
+            self.send = plain_send(self._driver, self.send)  # type: ignore[method-assign]
 
     async def send(
         self,
@@ -178,14 +187,18 @@ class AsyncProducer(Generic[K, V]):
         """Flush within the bound, then let go; what is not settled by then is unknown. A second
         call does nothing."""
         if not self._is_closed:
-            self._is_closed = True
+            self._end()
             await self._driver.close(timeout_s)
 
     def vanish(self) -> None:
         """Let go without a word, as a crash of the process would: nothing is flushed, an open
         transaction stays open until the broker gives it up. See :meth:`AsyncConsumer.vanish`."""
-        self._is_closed = True
+        self._end()
         vanish(self._driver)
+
+    def _end(self) -> None:
+        self._is_closed = True
+        self.__dict__.pop("send", None)
 
     async def __aenter__(self) -> Self:
         return self
