@@ -19,6 +19,8 @@ from streamproof_harness.clients.plans import Place
 from streamproof_harness.history.recorder import Recorder
 from streamproof_harness.judging import judge
 from streamproof_harness.measures import Measures, measure
+from streamproof_harness.mutants.catalogue import mutant_named
+from streamproof_harness.mutants.engine import break_engine
 from streamproof_harness.run import HarmableServer, Run, RunFailure
 from streamproof_harness.scenario import Backend, Scenario
 from streamproof_harness.verdict import HistoryVerdict
@@ -85,8 +87,9 @@ def run_scenario(
 ) -> Result:
     """Run it once. Blocks until every client of the run has ended; the time is bounded by
     ``patience_s`` for each thing that is waited for. Never raises for what a backend does:
-    the result says it. ``mutant`` names a defect that the clients of the run shall have."""
-    chosen = scenario.with_parameters(parameters or {})
+    the result says it. ``mutant`` names a defect that the clients of the run shall have, or, in memory, its
+    engine."""
+    chosen = scenario.with_parameters(parameters or {}, backend)
     path = history or Path(tempfile.mkdtemp(prefix="streamproof-")) / f"{scenario.name}.jsonl"
     name = f"run-{uuid.uuid4().hex[:10]}"
     own = {"url": _own_cluster(name, url)} if backend == "memory" else {"url": url, "namespace": f"{name}."}
@@ -117,6 +120,8 @@ def run_scenario(
         patience_s=patience_s,
         isolates=scenario.crashes,
     )
+    if mutant:
+        break_engine(mutant_named(mutant), place.url, lambda: run.findings.struck("engine"))
     failure = None
     try:
         asyncio.run(_conduct(scenario, run))

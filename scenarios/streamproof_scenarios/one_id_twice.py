@@ -36,7 +36,6 @@ async def one_id_twice(run: Run) -> None:
     first = workers.members[0]
     await run.progressed(workers, 300)
     run.hire(workers)
-    if run.capabilities.has_member_fencing:
-        await run.ended(first)
-        run.claim(first.process in run.findings.fenced_members, "the older worker was fenced")
     await run.drain()
+    if run.capabilities.has_member_fencing:
+        run.claim(first.process in run.findings.fenced_members, "the older worker was fenced")

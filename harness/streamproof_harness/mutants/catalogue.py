@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from streamproof import ConfigurationError
 from streamproof_harness.clients.plans import ReaderPlan
 from streamproof_harness.mutants.mutant import Mutant
+from streamproof_harness.mutants.transactional import TRANSACTIONAL
 
 _FLOW: Final[dict[str, Any]] = {
     "scenario": "fan-out",
@@ -147,6 +148,18 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         **_FLOW,
     ),
     Mutant(
+        "deduplicates-by-key",
+        "ack-in-the-past",
+        "the producer takes a record for the last one of its key, sent again, and answers with its place",
+        others={
+            "inconsistent-offset": "two records have one place",
+            "producer-reorder": "what it sent before stands behind that place",
+            "lost-write": "the record is not stored, and who goes past its place has missed it",
+            "unseen": "and nobody ever gets it",
+        },
+        **_FLOW,
+    ),
+    Mutant(
         "lets-others-pass",
         "producer-reorder",
         "the producer stores a record behind eight that it was given later",
@@ -202,6 +215,23 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         **_SHIPMENTS,
     ),
     Mutant(
+        "resumes-one-too-late",
+        "resume-not-at-commit",
+        "a consumer that takes a log over leaves out the first record",
+        others={
+            "lost-write": "no other reader gets it",
+            "unseen": "what nobody has polled when all is drained is unseen, too",
+        },
+        at=0,
+        **_MEMBERS,
+    ),
+    Mutant(
+        "commits-an-old-offset",
+        "commit-regression",
+        "a consumer stores an offset below the one that it stored before",
+        **_SHIPMENTS,
+    ),
+    Mutant(
         "commits-on-poll",
         "commit-too-far",
         "a worker stores its progress when it has polled, before it handles",
@@ -220,7 +250,26 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         at=0,
         **_MEMBERS,
     ),
+    Mutant(
+        "gives-a-log-twice",
+        "dual-ownership",
+        "the engine lets all members of a group hold one of its logs",
+        others={
+            "duplicate-delivery": "both get its records",
+            "attempts-wrong": "both handle them",
+        },
+        is_in_engine=True,
+        **_MEMBERS,
+    ),
     # delivery
+    Mutant(
+        "resumes-too-far-back",
+        "duplicate-bound",
+        "a consumer that takes a log over begins five records below the stored progress",
+        others={"resume-not-at-commit": "that is the cause"},
+        at=0,
+        **_MEMBERS,
+    ),
     Mutant(
         "repeats-a-record",
         "duplicate-delivery",
@@ -323,6 +372,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         others={"commit-too-far": "progress is stored beyond it"},
         **_SHIPMENTS,
     ),
+    *TRANSACTIONAL,
 )
 """Every mutant there is. A check whose mutants are missing here has not shown that it finds anything."""
 

@@ -95,6 +95,8 @@ class Bench:
 
     def why_not(self, mutant: Mutant) -> str | None:
         """Why this mutant has no trial here; ``None`` if it has one."""
+        if mutant.is_in_engine and self.backend != "memory":
+            return "the defect lies in the in-memory engine"
         scenario = self.find(mutant.scenario)
         if self.backend not in scenario.backends:
             return scenario.why_not.get(self.backend, f"{scenario.name} is not on this backend")

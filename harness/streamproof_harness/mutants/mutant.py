@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from streamproof.options import ConsumerOptions
 from streamproof.records import Headers
 from streamproof_harness.clients.identity import is_marker
 from streamproof_harness.clients.plans import ReaderPlan
@@ -21,9 +22,11 @@ class Mutant:
     defect itself lies in.
 
     The broken part stands under the mutant's name in a module of this package's ``_async``, or it
-    is the ``plan`` that readers are given. A part strikes once in each client, at the ``at``-th
-    record of the workload that goes through it or at the next one that fits; ``group`` leaves the
-    readers of all other groups unbroken.
+    is the ``plan`` that readers are given, or the ``options`` that their driver is. A part strikes once in
+    each client, at the ``at``-th record of the workload that goes through it or at the next one that
+    fits; ``group`` leaves the readers of all other groups unbroken. ``is_in_engine``: it is the
+    in-memory cluster that is broken, see :mod:`~streamproof_harness.mutants.engine`, and there is no
+    such thing elsewhere.
     """
 
     name: str
@@ -35,6 +38,8 @@ class Mutant:
     at: int = 40
     group: str | None = None
     plan: Callable[[ReaderPlan], ReaderPlan] | None = None
+    options: Callable[[ConsumerOptions], ConsumerOptions] | None = None
+    is_in_engine: bool = False
     patience_s: float = 15.0
     broker_parameters: Mapping[str, int | float] | None = None
     needs: tuple[str, ...] = ()
@@ -70,6 +75,11 @@ class Turn:
     def is_due(self) -> bool:
         """Whether it is time, and was not done yet."""
         return self._left <= 0 and not self._is_over
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was done: for parts that do harm from their turn on."""
+        return self._is_over
 
     def strike(self) -> None:
         """The part does its harm now; a part that strikes by turns does it once."""

@@ -70,7 +70,7 @@ class Transformer:
         self._is_stopping = False
         self._is_to_crash = False
         self._has_hung = False
-        self._application = APPLICATIONS[plan.application]()
+        self._application = self._seams.application(APPLICATIONS[plan.application](), plan.group)
         self._restored: dict[TopicPartition, int] = {}
         self._batch: list[Record[Any, Any]] = []
         self._outputs = 0

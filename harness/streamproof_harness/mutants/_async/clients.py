@@ -1,4 +1,4 @@
-"""Consumers as applications hold them, workers and burials that break a promise.
+"""Consumers as applications hold them, workers, applications and burials that break a promise.
 
 A client stands beneath what records its calls: the history shows what the application asked for.
 A source stands above: the history shows what a broken worker did.
@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from streamproof import AsyncDelivery, TopicPartition
-from streamproof.records import Headers, Receipt, Record
+from streamproof import AsyncDelivery
+from streamproof.records import Headers, Outgoing, Receipt, Record
 from streamproof_harness.mutants._async.parts import AsyncBrokenClient, settled
+
+_BACK = 20
 
 
 class AsyncTakesNackForAck(AsyncBrokenClient):
@@ -34,14 +36,23 @@ class AsyncCommitsTheNext(AsyncBrokenClient):
     async def ack(self, record: Record[Any, Any]) -> None:
         await self.inner.ack(record)
         if self.harms(record.headers):
-            log = TopicPartition(record.topic, record.partition)
-            await self.inner.commit({log: (record.offset or 0) + 2})
+            await self.inner.commit({record.topic_partition: (record.offset or 0) + 2})
+
+
+class AsyncCommitsAnOldOffset(AsyncBrokenClient):
+    async def ack(self, record: Record[Any, Any]) -> None:
+        await self.inner.ack(record)
+        offset = record.offset or 0
+        if self.harms(record.headers, is_fit=offset > _BACK):
+            await self.inner.commit()
+            await self.inner.commit({record.topic_partition: offset - _BACK})
 
 
 CLIENTS: Final[dict[str, Any]] = {
     "takes-nack-for-ack": AsyncTakesNackForAck,
     "forgets-an-attempt": AsyncForgetsAnAttempt,
     "commits-the-next": AsyncCommitsTheNext,
+    "commits-an-old-offset": AsyncCommitsAnOldOffset,
 }
 
 
@@ -104,6 +115,19 @@ SOURCES: Final[dict[str, Any]] = {
     "handles-newest-first": AsyncHandlesNewestFirst,
     "ignores-held-lanes": AsyncIgnoresHeldLanes,
     "buries-twice": AsyncBuriesTwice,
+}
+
+
+class AsyncForgetsAnOutput(AsyncBrokenClient):
+    """An application that makes nothing of one record."""
+
+    def apply(self, record: Record[Any, Any]) -> Outgoing[bytes | None, bytes | None]:
+        output: Outgoing[bytes | None, bytes | None] = self.inner.apply(record)
+        return replace(output, value=None) if self.harms(record.headers) else output
+
+
+APPLICATIONS: Final[dict[str, Any]] = {
+    "forgets-an-output": AsyncForgetsAnOutput,
 }
 
 

@@ -7,10 +7,13 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from streamproof.driver import AsyncAssignmentListener, AsyncConsumerDriver
-from streamproof.records import RawRecord, TopicPartition
+from streamproof.records import Position, RawRecord, TopicPartition
 from streamproof_harness.clients.identity import AMOUNT_HEADER
 from streamproof_harness.mutants._async.parts import AsyncBrokenConsumer, AsyncBrokenPoll
 from streamproof_harness.mutants.mutant import Turn, has_mark
+
+_TOO_FAR = 5
+_SEEK_S = 10.0
 
 
 class AsyncBeginsOneTooLate(AsyncBrokenConsumer):
@@ -166,6 +169,79 @@ class AsyncKeepsARevokedLog(AsyncBrokenConsumer):
         self._revoked = {log: self._last[log] for log in partitions if log in self._last}
 
 
+class AsyncGoesOnAfterAnAbort(AsyncBrokenConsumer):
+    """Does not go back to where it is sent."""
+
+    async def seek(self, partitions: Sequence[TopicPartition], to: Position, timeout_s: float) -> None:
+        if self.turn.is_due:
+            self.turn.strike()
+        else:
+            await self.inner.seek(partitions, to, timeout_s)
+
+
+class AsyncBeginsElsewhere(AsyncBrokenConsumer):
+    """Harms the beginning of one log of which its group has stored some progress before."""
+
+    least = 1
+    """The progress that there must be."""
+
+    def __init__(self, inner: AsyncConsumerDriver, turn: Turn) -> None:
+        super().__init__(inner, turn)
+        self._fresh: dict[TopicPartition, int] = {}
+
+    async def start(self, listener: AsyncAssignmentListener, timeout_s: float) -> None:
+        await self.inner.start(AsyncAssignListener(listener, self._fresh.update), timeout_s)
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[RawRecord]:
+        records = await self.inner.poll(max_records, timeout_s)
+        fresh, self._fresh = self._fresh, {}
+        for log, place in fresh.items():
+            own = [record for record in records if record.topic_partition == log]
+            if not own:
+                self._fresh[log] = place
+            elif self.turn.is_due and place >= self.least and not has_mark(own[0].headers):
+                self.turn.strike()
+                return await self.harmed(records, own, place)
+        return records
+
+    async def harmed(self, records: list[RawRecord], own: list[RawRecord], place: int) -> list[RawRecord]:
+        """These records, of which those of the log in question are its ``own``."""
+        raise NotImplementedError
+
+
+class AsyncResumesOneTooLate(AsyncBeginsElsewhere):
+    async def harmed(self, records: list[RawRecord], own: list[RawRecord], place: int) -> list[RawRecord]:
+        return [record for record in records if record is not own[0]]
+
+
+class AsyncResumesTooFarBack(AsyncBeginsElsewhere):
+    least = _TOO_FAR
+
+    async def harmed(self, records: list[RawRecord], own: list[RawRecord], place: int) -> list[RawRecord]:
+        await self.inner.seek((own[0].topic_partition,), place - _TOO_FAR, _SEEK_S)
+        return [record for record in records if record not in own]
+
+
+class AsyncAssignListener:
+    """Tells a broken driver, too, where reading begins."""
+
+    def __init__(self, inner: AsyncAssignmentListener, tell: Any) -> None:
+        self.inner = inner
+        self.tell = tell
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def on_assign(
+        self,
+        generation: int | None,
+        partitions: Sequence[TopicPartition],
+        positions: Mapping[TopicPartition, int],
+    ) -> None:
+        await self.inner.on_assign(generation, partitions, positions)
+        self.tell(positions)
+
+
 class AsyncRevokeListener:
     """Tells what is revoked to a broken driver, too."""
 
@@ -194,4 +270,7 @@ CONSUMERS: Final[dict[str, Any]] = {
     "invents-money": AsyncInventsMoney,
     "stores-no-progress": AsyncStoresNoProgress,
     "keeps-a-revoked-log": AsyncKeepsARevokedLog,
+    "goes-on-after-an-abort": AsyncGoesOnAfterAnAbort,
+    "resumes-one-too-late": AsyncResumesOneTooLate,
+    "resumes-too-far-back": AsyncResumesTooFarBack,
 }

@@ -56,6 +56,17 @@ class AsyncBrokenProducer:
         return await self.inner.send(*sending)
 
 
+class AsyncBrokenBatches:
+    """A driver's producer. A mutant overrides ``send_many``, as transforming processes use it."""
+
+    def __init__(self, inner: AsyncProducerDriver, turn: Turn) -> None:
+        self.inner = inner
+        self.turn = turn
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
 class AsyncBrokenConsumer:
     """A driver's consumer. A mutant overrides the verb that it harms."""
 

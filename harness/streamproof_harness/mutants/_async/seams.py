@@ -11,8 +11,9 @@ from streamproof.capabilities import Capabilities
 from streamproof.driver import AsyncAdminDriver, AsyncConsumerDriver, AsyncDriver, AsyncProducerDriver
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.settings import resolve
+from streamproof_harness.applications.application import Application
 from streamproof_harness.clients.plans import Place, ReaderPlan
-from streamproof_harness.mutants._async.clients import CLIENTS, SINKS, SOURCES
+from streamproof_harness.mutants._async.clients import APPLICATIONS, CLIENTS, SINKS, SOURCES
 from streamproof_harness.mutants._async.consumers import CONSUMERS
 from streamproof_harness.mutants._async.producers import PRODUCERS
 from streamproof_harness.mutants.catalogue import mutant_named
@@ -49,6 +50,14 @@ class AsyncSeams:
         self._struck()
         return self._mutant.plan(plan)
 
+    def options(self, options: ConsumerOptions) -> ConsumerOptions:
+        """What a driver's consumer shall do."""
+        mutant = self._mutant
+        if mutant is None or mutant.options is None or not mutant.reaches(options.group):
+            return options
+        self._struck()
+        return mutant.options(options)
+
     def producer(self, driver: AsyncProducerDriver) -> AsyncProducerDriver:
         """A driver's producer."""
         return cast("AsyncProducerDriver", self._broken(PRODUCERS, driver))
@@ -68,6 +77,10 @@ class AsyncSeams:
     def sink(self, sink: AsyncWorkSink) -> AsyncWorkSink:
         """What takes a worker's dead letters, beneath what records them."""
         return cast("AsyncWorkSink", self._broken(SINKS, sink))
+
+    def application(self, application: Application, group: str | None) -> Application:
+        """What a transforming process computes."""
+        return cast("Application", self._of_group(APPLICATIONS, application, group))
 
     def _of_group(self, parts: dict[str, Any], part: Any, group: str | None) -> Any:
         is_reached = self._mutant is not None and self._mutant.reaches(group)
@@ -102,7 +115,8 @@ class AsyncBrokenDriver:
 
     async def consumer(self, options: ConsumerOptions) -> AsyncConsumerDriver:
         """A consumer, perhaps broken."""
-        return self._seams.consumer(await self._inner.consumer(options), options.group)
+        driver = await self._inner.consumer(self._seams.options(options))
+        return self._seams.consumer(driver, options.group)
 
     async def admin(self) -> AsyncAdminDriver:
         """The admin, unbroken."""

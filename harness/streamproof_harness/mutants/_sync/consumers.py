@@ -9,10 +9,13 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from streamproof.driver import AssignmentListener, ConsumerDriver
-from streamproof.records import RawRecord, TopicPartition
+from streamproof.records import Position, RawRecord, TopicPartition
 from streamproof_harness.clients.identity import AMOUNT_HEADER
 from streamproof_harness.mutants._sync.parts import BrokenConsumer, BrokenPoll
 from streamproof_harness.mutants.mutant import Turn, has_mark
+
+_TOO_FAR = 5
+_SEEK_S = 10.0
 
 
 class BeginsOneTooLate(BrokenConsumer):
@@ -168,6 +171,79 @@ class KeepsARevokedLog(BrokenConsumer):
         self._revoked = {log: self._last[log] for log in partitions if log in self._last}
 
 
+class GoesOnAfterAnAbort(BrokenConsumer):
+    """Does not go back to where it is sent."""
+
+    def seek(self, partitions: Sequence[TopicPartition], to: Position, timeout_s: float) -> None:
+        if self.turn.is_due:
+            self.turn.strike()
+        else:
+            self.inner.seek(partitions, to, timeout_s)
+
+
+class BeginsElsewhere(BrokenConsumer):
+    """Harms the beginning of one log of which its group has stored some progress before."""
+
+    least = 1
+    """The progress that there must be."""
+
+    def __init__(self, inner: ConsumerDriver, turn: Turn) -> None:
+        super().__init__(inner, turn)
+        self._fresh: dict[TopicPartition, int] = {}
+
+    def start(self, listener: AssignmentListener, timeout_s: float) -> None:
+        self.inner.start(AssignListener(listener, self._fresh.update), timeout_s)
+
+    def poll(self, max_records: int, timeout_s: float) -> list[RawRecord]:
+        records = self.inner.poll(max_records, timeout_s)
+        fresh, self._fresh = self._fresh, {}
+        for log, place in fresh.items():
+            own = [record for record in records if record.topic_partition == log]
+            if not own:
+                self._fresh[log] = place
+            elif self.turn.is_due and place >= self.least and not has_mark(own[0].headers):
+                self.turn.strike()
+                return self.harmed(records, own, place)
+        return records
+
+    def harmed(self, records: list[RawRecord], own: list[RawRecord], place: int) -> list[RawRecord]:
+        """These records, of which those of the log in question are its ``own``."""
+        raise NotImplementedError
+
+
+class ResumesOneTooLate(BeginsElsewhere):
+    def harmed(self, records: list[RawRecord], own: list[RawRecord], place: int) -> list[RawRecord]:
+        return [record for record in records if record is not own[0]]
+
+
+class ResumesTooFarBack(BeginsElsewhere):
+    least = _TOO_FAR
+
+    def harmed(self, records: list[RawRecord], own: list[RawRecord], place: int) -> list[RawRecord]:
+        self.inner.seek((own[0].topic_partition,), place - _TOO_FAR, _SEEK_S)
+        return [record for record in records if record not in own]
+
+
+class AssignListener:
+    """Tells a broken driver, too, where reading begins."""
+
+    def __init__(self, inner: AssignmentListener, tell: Any) -> None:
+        self.inner = inner
+        self.tell = tell
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def on_assign(
+        self,
+        generation: int | None,
+        partitions: Sequence[TopicPartition],
+        positions: Mapping[TopicPartition, int],
+    ) -> None:
+        self.inner.on_assign(generation, partitions, positions)
+        self.tell(positions)
+
+
 class RevokeListener:
     """Tells what is revoked to a broken driver, too."""
 
@@ -196,4 +272,7 @@ CONSUMERS: Final[dict[str, Any]] = {
     "invents-money": InventsMoney,
     "stores-no-progress": StoresNoProgress,
     "keeps-a-revoked-log": KeepsARevokedLog,
+    "goes-on-after-an-abort": GoesOnAfterAnAbort,
+    "resumes-one-too-late": ResumesOneTooLate,
+    "resumes-too-far-back": ResumesTooFarBack,
 }

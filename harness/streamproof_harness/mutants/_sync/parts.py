@@ -58,6 +58,17 @@ class BrokenProducer:
         return self.inner.send(*sending)
 
 
+class BrokenBatches:
+    """A driver's producer. A mutant overrides ``send_many``, as transforming processes use it."""
+
+    def __init__(self, inner: ProducerDriver, turn: Turn) -> None:
+        self.inner = inner
+        self.turn = turn
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
 class BrokenConsumer:
     """A driver's consumer. A mutant overrides the verb that it harms."""
 

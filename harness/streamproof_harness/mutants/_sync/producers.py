@@ -2,47 +2,66 @@
 # harness/streamproof_harness/mutants/_async/producers.py
 """Drivers' producers that break a promise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from streamproof import BackendError, Delivery
+from streamproof.core.partitioner import partition_for
+from streamproof.deliveries import Deliveries
 from streamproof.driver import ProducerDriver
-from streamproof.records import Receipt
-from streamproof_harness.mutants._sync.parts import BrokenProducer, Sending, changed, settled
+from streamproof.records import RawOutgoing, Receipt
+from streamproof_harness.clients._sync.colour import pause_s
+from streamproof_harness.mutants._sync.parts import (
+    BrokenBatches,
+    BrokenProducer,
+    Sending,
+    changed,
+    settled,
+)
 from streamproof_harness.mutants.mutant import Turn
 from streamproof_harness.workloads.workload import ID_HEADER
 
 _HELD_BACK_FOR = 8
+_BETWEEN_GOES_S = 0.01
+_LOGS = 2
+"""Of the topic that is written to in goes."""
 
 
-class KnowsHomes(BrokenProducer):
-    """Harms a send whose key it has seen before, and knows the partition it went to."""
+class KnowsKeys(BrokenProducer):
+    """Harms a send whose key it has seen before, and knows where that record went to."""
 
     def __init__(self, inner: ProducerDriver, turn: Turn) -> None:
         super().__init__(inner, turn)
-        self.homes: dict[bytes | None, int] = {}
+        self.former: dict[bytes | None, Receipt] = {}
 
     def store(self, sending: Sending) -> Delivery:
         delivery = super().store(sending)
 
         def learn(ended: Delivery) -> None:
             if ended.receipt is not None:
-                self.homes[sending.key] = ended.receipt.partition
+                self.former[sending.key] = ended.receipt
 
         delivery.add_done_callback(learn)
         return delivery
 
     def fits(self, sending: Sending) -> bool:
-        return sending.key is not None and sending.key in self.homes
+        return sending.key is not None and sending.key in self.former
 
     def strange(self, sending: Sending) -> int:
         """A partition that is not the key's."""
-        return 0 if self.homes[sending.key] else 1
+        return 0 if self.former[sending.key].partition else 1
 
 
-class AcksUnsent(KnowsHomes):
+class AcksUnsent(KnowsKeys):
     def strike(self, sending: Sending) -> Delivery:
-        return settled(Receipt(sending.topic, self.homes[sending.key], None, 0))
+        return settled(Receipt(sending.topic, self.former[sending.key].partition, None, 0))
+
+
+class DeduplicatesByKey(KnowsKeys):
+    """Takes a record for the last one of its key, come again, and answers with that one's place."""
+
+    def strike(self, sending: Sending) -> Delivery:
+        return settled(self.former[sending.key])
 
 
 class StoresAStranger(BrokenProducer):
@@ -57,14 +76,14 @@ class FlipsABit(BrokenProducer):
         return self.store(sending._replace(value=bytes([value[0] ^ 1]) + value[1:]))
 
 
-class NamesAnotherPartition(KnowsHomes):
+class NamesAnotherPartition(KnowsKeys):
     def strike(self, sending: Sending) -> Delivery:
         strange = self.strange(sending)
         # Its offset would be another record's there: that is a defect of its own.
         return changed(self.store(sending), lambda told: told._replace(partition=strange, offset=None))
 
 
-class IgnoresTheKey(KnowsHomes):
+class IgnoresTheKey(KnowsKeys):
     def strike(self, sending: Sending) -> Delivery:
         return self.store(sending._replace(partition=self.strange(sending)))
 
@@ -133,6 +152,58 @@ class LetsOthersPass(BrokenProducer):
             changed(super().store(sending), lambda receipt: receipt, told)
 
 
+class WritesInGoes(BrokenBatches):
+    """Stores each batch in goes, with time for others in between."""
+
+    def send_many(self, topic: str, records: Sequence[RawOutgoing], timeout_s: float) -> Deliveries:
+        goes = self.goes(records)
+        told: dict[int, Delivery] = {}
+        for number, go in enumerate(goes):
+            if number:
+                self.turn.strike()
+                pause_s(_BETWEEN_GOES_S)
+            sent = self.inner.send_many(topic, [records[at] for at in go], timeout_s)
+            told.update(zip(go, sent, strict=True))
+        return Deliveries([told[at] for at in range(len(records))])
+
+    def goes(self, records: Sequence[RawOutgoing]) -> list[list[int]]:
+        """Which records go together, and in which order."""
+        raise NotImplementedError
+
+
+class LeavesRoomForOthers(WritesInGoes):
+    def goes(self, records: Sequence[RawOutgoing]) -> list[list[int]]:
+        half = len(records) // 2
+        return [go for go in (list(range(half)), list(range(half, len(records)))) if go]
+
+
+class WritesLogByLog(WritesInGoes):
+    """One log after the other, in turns the one and the other first."""
+
+    def __init__(self, inner: ProducerDriver, turn: Turn) -> None:
+        super().__init__(inner, turn)
+        self._turns = 0
+
+    def goes(self, records: Sequence[RawOutgoing]) -> list[list[int]]:
+        self._turns += 1
+        logs: dict[int, list[int]] = {}
+        for at, record in enumerate(records):
+            logs.setdefault(partition_for(record.key or b"", _LOGS), []).append(at)
+        return [logs[log] for log in sorted(logs, reverse=self._turns % 2 == 0)]
+
+
+class TurnsABatchRound(BrokenBatches):
+    """Stores one batch, with more than one record of a key, from its end."""
+
+    def send_many(self, topic: str, records: Sequence[RawOutgoing], timeout_s: float) -> Deliveries:
+        is_due = self.turn.count(record.headers for record in records)
+        if not is_due or len({record.key for record in records}) == len(records):
+            return self.inner.send_many(topic, records, timeout_s)
+        self.turn.strike()
+        sent = self.inner.send_many(topic, records[::-1], timeout_s)
+        return Deliveries(sent[::-1])
+
+
 PRODUCERS: Final[dict[str, Any]] = {
     "acks-unsent": AcksUnsent,
     "stores-a-stranger": StoresAStranger,
@@ -144,4 +215,8 @@ PRODUCERS: Final[dict[str, Any]] = {
     "fails-what-it-stored": FailsWhatItStored,
     "answers-twice": AnswersTwice,
     "lets-others-pass": LetsOthersPass,
+    "deduplicates-by-key": DeduplicatesByKey,
+    "leaves-room-for-others": LeavesRoomForOthers,
+    "writes-log-by-log": WritesLogByLog,
+    "turns-a-batch-round": TurnsABatchRound,
 }

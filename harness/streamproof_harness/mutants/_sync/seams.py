@@ -13,8 +13,9 @@ from streamproof.capabilities import Capabilities
 from streamproof.driver import AdminDriver, ConsumerDriver, Driver, ProducerDriver
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.settings import resolve
+from streamproof_harness.applications.application import Application
 from streamproof_harness.clients.plans import Place, ReaderPlan
-from streamproof_harness.mutants._sync.clients import CLIENTS, SINKS, SOURCES
+from streamproof_harness.mutants._sync.clients import APPLICATIONS, CLIENTS, SINKS, SOURCES
 from streamproof_harness.mutants._sync.consumers import CONSUMERS
 from streamproof_harness.mutants._sync.producers import PRODUCERS
 from streamproof_harness.mutants.catalogue import mutant_named
@@ -51,6 +52,14 @@ class Seams:
         self._struck()
         return self._mutant.plan(plan)
 
+    def options(self, options: ConsumerOptions) -> ConsumerOptions:
+        """What a driver's consumer shall do."""
+        mutant = self._mutant
+        if mutant is None or mutant.options is None or not mutant.reaches(options.group):
+            return options
+        self._struck()
+        return mutant.options(options)
+
     def producer(self, driver: ProducerDriver) -> ProducerDriver:
         """A driver's producer."""
         return cast("ProducerDriver", self._broken(PRODUCERS, driver))
@@ -70,6 +79,10 @@ class Seams:
     def sink(self, sink: WorkSink) -> WorkSink:
         """What takes a worker's dead letters, beneath what records them."""
         return cast("WorkSink", self._broken(SINKS, sink))
+
+    def application(self, application: Application, group: str | None) -> Application:
+        """What a transforming process computes."""
+        return cast("Application", self._of_group(APPLICATIONS, application, group))
 
     def _of_group(self, parts: dict[str, Any], part: Any, group: str | None) -> Any:
         is_reached = self._mutant is not None and self._mutant.reaches(group)
@@ -104,7 +117,8 @@ class BrokenDriver:
 
     def consumer(self, options: ConsumerOptions) -> ConsumerDriver:
         """A consumer, perhaps broken."""
-        return self._seams.consumer(self._inner.consumer(options), options.group)
+        driver = self._inner.consumer(self._seams.options(options))
+        return self._seams.consumer(driver, options.group)
 
     def admin(self) -> AdminDriver:
         """The admin, unbroken."""
