@@ -330,6 +330,16 @@ def test_a_deleted_log_knows_no_producer() -> None:
     assert (log.last_stable_offset, len(log.producers)) == (1, 0)
 
 
+def test_a_transaction_that_ended_later_is_found_if_it_began_in_the_range() -> None:
+    log = PartitionLog(NAME)
+    for producer in (1, 2, 3):
+        write(log, 1, producer=ProducerStamp(producer, 0, 0, is_transactional=True))
+    for producer in (1, 3, 2):
+        log.end_transaction(producer, 0, False, 9)
+    assert [aborted.producer_id for aborted in log.aborted_between(0, 2)] == [1, 2]
+    assert [aborted.producer_id for aborted in log.aborted_between(4, 9)] == [3, 2]
+
+
 def test_the_search_for_aborted_transactions_ends_where_none_can_follow() -> None:
     log = PartitionLog(NAME)
     for number in range(100):

@@ -148,7 +148,7 @@ def test_a_producer_that_goes_on_is_refused_if_another_came_in_between(cluster):
     with pytest.raises(ProducerFenced, match="each instance needs a transactional id of its own"):
         cluster.init(expected=first)
     with pytest.raises(ProducerFenced):
-        cluster.init(expected=ProducerIdentity(99, 0))
+        cluster.init(expected=ProducerIdentity(99, 1))
 
 
 def test_a_transactional_id_that_was_forgotten_takes_back_who_had_it(cluster):
