@@ -89,6 +89,12 @@ class WireBatch(msgspec.Struct, gc=False, eq=False):
         return end
 
     @property
+    def count(self) -> int:
+        """How many offsets it takes, so how many sequences of its producer."""
+        deltas: int = _HEADER.unpack_from(self.payload)[6]
+        return deltas + 1
+
+    @property
     def max_timestamp_ms(self) -> int:
         """The highest timestamp of its records."""
         highest: int = _HEADER.unpack_from(self.payload)[8]

@@ -307,8 +307,10 @@ def test_a_log_admits_what_its_producer_has_to_send_next() -> None:
     write(log, 1, 1, producer=stamp)
     assert log.admit(stamp, 2) == 0
     assert log.admit(ProducerStamp(5, 0, 2), 1) is None
-    log.append_payload(make_payload(1, [1, 1, 1], ProducerStamp(5, 0, 2)))
-    assert log.admit(ProducerStamp(5, 0, 2), 3) == 2
+    came = WireBatch(make_payload(1, [1, 1, 1], ProducerStamp(5, 0, 2)), 0)
+    assert log.admit(came.producer, came.count) is None
+    log.append_payload(came.payload)
+    assert log.admit(came.producer, came.count) == 2
     with pytest.raises(OutOfOrderSequence):
         log.admit(ProducerStamp(5, 0, 4), 1)
     log.trim(5)
