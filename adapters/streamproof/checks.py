@@ -73,6 +73,25 @@ def _are_raw(records: Sequence[Any]) -> bool:
     return True
 
 
+def plain_columns(records: object) -> tuple[list[bytes | None], list[bytes | None]] | None:
+    """The values and the keys of a ``send_many``, if its records are bytes and nothing else."""
+    if type(records) is not list:
+        return None
+    values: list[bytes | None] = []
+    keys: list[bytes | None] = []
+    for record in records:
+        if type(record) is not Outgoing or record.headers:
+            return None
+        if record.partition is not None or record.timestamp_ms is not None:
+            return None
+        value, key = record.value, record.key
+        if not (type(value) is bytes or value is None) or not (type(key) is bytes or key is None):
+            return None
+        values.append(value)
+        keys.append(key)
+    return values, keys
+
+
 def _listed(records: Any) -> list[Any]:
     if isinstance(records, str | bytes | bytearray | memoryview | Mapping) or not isinstance(
         records, Iterable

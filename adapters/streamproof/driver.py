@@ -288,10 +288,11 @@ class AsyncDriver(Protocol):
 class ProducerDriver(Protocol):
     """See :class:`AsyncProducerDriver`. ``send`` may be called from any thread.
 
-    A driver of which each call counts may have ``plain_send(otherwise)``, too: it returns a function
-    that is called in place of the public ``Producer.send``, with the same arguments, by producers
-    without serialisers and transactions. What that does not take, it passes on to ``otherwise``: at
-    least whatever is more than a topic, ``bytes`` and a key, and all that is wrong with a record.
+    A driver of which each call counts may have two verbs more, for producers without serialisers and
+    transactions. ``plain_send(otherwise)`` returns a function that is called in place of the public
+    ``Producer.send``, with the same arguments. What it does not take it passes on to ``otherwise``:
+    at least whatever is more than a topic, ``bytes`` and a key, and all that is wrong with a record.
+    ``plain_send_many(topic, values, keys, timeout_s)`` is ``send_many`` of two lists of equal length.
     """
 
     def send(

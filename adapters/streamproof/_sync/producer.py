@@ -2,6 +2,7 @@
 """The producer that applications hold."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast, final
 
@@ -14,6 +15,7 @@ from streamproof.checks import (
     as_headers,
     as_outgoing,
     as_partitions,
+    plain_columns,
     require_place,
     require_topic_name,
 )
@@ -56,15 +58,18 @@ class Producer(Generic[K, V]):
         self._encode_key = encode_key
         self._encode_value = encode_value
         self._is_closed = False
+        self._plain_send_many: Callable[..., Deliveries] | None = None
         if transactional_id is None and encode_key is None and encode_value is None:
-            self._take_plain_send()
+            self._take_plain_verbs()
 
-    def _take_plain_send(self) -> None:
-        """Some drivers have a shorter way for records as they are, which comes back to ``send`` with
-        all others. Looked for in the class: what wraps a driver has to see every record."""
-        plain_send = getattr(type(self._driver), "plain_send", None)
-        if plain_send is not None:
-            self.send = plain_send(self._driver, self.send)  # type: ignore[method-assign]
+    def _take_plain_verbs(self) -> None:
+        """Some drivers have shorter ways for records as they are. That of ``send`` comes back to it
+        with all others. Looked for in the class: what wraps a driver has to see every record."""
+        verbs = type(self._driver)
+        if hasattr(verbs, "plain_send"):
+            self.send = verbs.plain_send(self._driver, self.send)  # type: ignore[method-assign]
+        if hasattr(verbs, "plain_send_many"):
+            self._plain_send_many = partial(verbs.plain_send_many, self._driver)
 
     def send(
         self,
@@ -120,6 +125,10 @@ class Producer(Generic[K, V]):
         if self._transactions is not None:
             self._transactions.require_open()
         require_topic_name(topic)
+        if self._plain_send_many is not None:
+            columns = plain_columns(records)
+            if columns is not None:
+                return self._plain_send_many(topic, *columns, timeout_s)
         raw = as_outgoing(records, self._encode_key, self._encode_value)
         return self._driver.send_many(topic, raw, timeout_s)
 

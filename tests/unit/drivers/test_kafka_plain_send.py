@@ -1,20 +1,20 @@
-"""The short way of ``send`` for records as they are, and what it must leave to the long one. The
-broker is the one inside of the client library."""
+"""The short ways of ``send`` and ``send_many`` for records as they are, and what they must leave to the
+long ones. The broker is the one inside of the client library."""
 
 import threading
 
 import pytest
 
-from streamproof import Producer
+from streamproof import Outgoing, Producer
 from streamproof.deliveries import Outcome
 from streamproof.drivers.kafka.options import client_settings, producer_settings
 from streamproof.drivers.kafka_confluent.producer import ConfluentProducer
-from streamproof.errors import BufferFull, Closed, UsageError
+from streamproof.errors import BufferFull, Closed, RecordTooLarge, UsageError
 from streamproof.options import ProducerOptions
 from streamproof.url import parse_address
 
 ADDRESS = parse_address("kafka://127.0.0.1:1")
-BROKER = {"test.mock.num.brokers": 1, "allow.auto.create.topics": True}
+BROKER = {"test.mock.num.brokers": 1, "allow.auto.create.topics": True, "message.max.bytes": 100_000}
 SOON_S = 0.2
 BOUND_S = 30.0
 
@@ -32,6 +32,10 @@ class Heard(ConfluentProducer):
         self.long.append(record[:6])
         return super().send(*record)
 
+    def send_many(self, topic, records, timeout_s):
+        self.long.append(list(records))
+        return super().send_many(topic, records, timeout_s)
+
 
 class Wrapper:
     """As broken drivers of tests are: it passes on whatever it does not know."""
@@ -46,6 +50,10 @@ class Wrapper:
     def send(self, *record):
         self.seen.append(record)
         return self.inner.send(*record)
+
+    def send_many(self, *records):
+        self.seen.append(records)
+        return self.inner.send_many(*records)
 
 
 @pytest.fixture
@@ -98,13 +106,79 @@ def test_serialisers_are_never_passed_by(make):
     producer, driver = make(encode_key=lambda key: key[::-1])
     producer.send("topic", b"abc", key=b"12")
     assert driver.long[0][2] == b"21"
+    producer.send_many("topic", [Outgoing(b"abc", b"12")])
+    assert driver.long[1] == [Outgoing(b"abc", b"21")]
 
 
 def test_what_wraps_a_driver_sees_every_record(make):
     _, driver = make()
     wrapper = Wrapper(driver)
-    Producer(wrapper, None, None).send("topic", b"v")
-    assert len(wrapper.seen) == 1
+    producer = Producer(wrapper, None, None)
+    producer.send("topic", b"v")
+    producer.send_many("topic", [Outgoing(b"v")])
+    assert len(wrapper.seen) == 2
+
+
+def test_plain_batches_take_the_short_way(make):
+    producer, driver = make()
+    records = [Outgoing(b"0"), Outgoing(b"1", b"k"), Outgoing(None, b"k"), Outgoing(b"", b"")] * 600
+    batch = producer.send_many("topic", records)
+    receipts = batch.result(BOUND_S)
+    assert driver.long == []
+    assert (len(batch), len(receipts), batch.errors) == (2400, 2400, [])
+    assert len({(receipt.partition, receipt.offset) for receipt in receipts}) == 2400
+    assert len(producer.send_many("topic", [])) == 0
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        Outgoing(b"v", headers=(("a", b"b"),)),
+        Outgoing(b"v", partition=0),
+        Outgoing(b"v", timestamp_ms=1000),
+        Outgoing(bytearray(b"v")),
+        Outgoing(b"v", key=bytearray(b"k")),
+        (b"k", b"v"),
+        b"v",
+    ],
+)
+def test_batches_with_any_other_record_take_the_long_way(make, last):
+    producer, driver = make()
+    batch = producer.send_many("topic", [Outgoing(b"first"), last])
+    assert [record.value for record in driver.long[0]] == [b"first", b"v"]
+    assert len(batch.result(BOUND_S)) == 2
+    generated = producer.send_many("topic", (Outgoing(b"%d" % number) for number in range(3)))
+    assert len(generated.result(BOUND_S)) == 3
+
+
+@pytest.mark.parametrize("wrong", [Outgoing("text"), Outgoing(b"v", key="text"), Outgoing(17), "text"])
+def test_wrong_records_in_a_batch_get_one_clear_error(make, wrong):
+    producer, driver = make()
+    with pytest.raises(UsageError, match=r"is a (str|int), not bytes"):
+        producer.send_many("topic", [Outgoing(b"v"), wrong])
+    assert driver.long == []
+
+
+@pytest.mark.parametrize("more", [{}, {"partition": 0}], ids=["short", "long"])
+def test_what_the_library_refuses_fails_alone(make, more):
+    producer, _ = make()
+    records = [Outgoing(b"v", **more) for _ in range(1200)]
+    records[0] = records[1100] = records[1199] = Outgoing(bytes(200_000), **more)
+    batch = producer.send_many("topic", records)
+    producer.flush(BOUND_S)
+    failed = [number for number, delivery in enumerate(batch) if delivery.error is not None]
+    assert failed == [0, 1100, 1199]
+    assert [type(error) for error in batch.errors] == [RecordTooLarge] * 3
+
+
+@pytest.mark.parametrize("more", [{}, {"partition": 0}], ids=["short", "long"])
+def test_what_does_not_fit_into_the_buffer_is_told_record_by_record(make, more):
+    producer, _ = make(buffer_records=10, linger_ms=BOUND_S * 1000)
+    batch = producer.send_many("topic", [Outgoing(b"v", **more)] * 15, timeout_s=SOON_S)
+    assert [type(delivery.error) for delivery in batch] == [type(None)] * 10 + [BufferFull] * 5
+    assert len(batch.errors) == 5
+    producer.flush(BOUND_S)
+    assert batch.is_settled
 
 
 @pytest.mark.parametrize(
@@ -154,4 +228,6 @@ def test_a_closed_producer_refuses_also_on_a_way_that_was_known_before(make):
     for send in (known, producer.send):
         with pytest.raises(Closed, match="make a new one"):
             send("topic", b"v")
+    with pytest.raises(Closed, match="make a new one"):
+        producer.send_many("topic", [Outgoing(b"v")])
     assert driver.long == []

@@ -7,6 +7,7 @@ every few milliseconds; the thread here tells them when, and serves only while n
 """
 
 import logging
+import operator
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from streamproof.deliveries import Delivery, Outcome, Settlement
+from streamproof.deliveries import Deliveries, Delivery, Outcome, Settlement
 from streamproof.errors import StreamproofError, TimedOut, UsageError
 from streamproof.records import Receipt
 
@@ -32,6 +33,7 @@ _PATIENCE_S = 0.005
 """How long a sender waits for another thread that is serving: without a pause it would keep the
 interpreter lock from that thread."""
 
+_answer = operator.attrgetter("_answer")
 _ACKNOWLEDGED = Outcome.ACKNOWLEDGED
 _CALLBACK_FAILED = "a callback of a delivery failed"
 
@@ -149,6 +151,17 @@ class KafkaDelivery(msgspec.Struct, Settlement, eq=False):
 
 
 Delivery.register(KafkaDelivery)
+
+
+class KafkaDeliveries(Deliveries):
+    """The deliveries of one ``send_many``."""
+
+    __slots__ = ()
+
+    @property
+    def errors(self) -> list[StreamproofError]:
+        """The errors so far of those that failed or became unknown, in order."""
+        return [answer for answer in map(_answer, self) if isinstance(answer, StreamproofError)]
 
 
 def delivery_class(pump: "ReportPump") -> type[KafkaDelivery]:

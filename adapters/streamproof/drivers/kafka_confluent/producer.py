@@ -5,14 +5,14 @@ import operator
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
 from streamproof.checks import require_topic_name
 from streamproof.deliveries import Deliveries, Delivery
 from streamproof.drivers.kafka.errors import send_error
-from streamproof.drivers.kafka.reports import KafkaDelivery, ReportPump, delivery_class
+from streamproof.drivers.kafka.reports import KafkaDeliveries, KafkaDelivery, ReportPump, delivery_class
 from streamproof.drivers.kafka_confluent.client import (
     KafkaError,
     KafkaException,
@@ -217,47 +217,73 @@ class ConfluentProducer:
 
     def send_many(self, topic: str, records: Sequence[RawOutgoing], timeout_s: float) -> Deliveries:
         """See :meth:`~streamproof.driver.AsyncProducerDriver.send_many`. From any thread."""
+        if not any(map(_is_placed, records)):
+            return self.plain_send_many(
+                topic, list(map(_value, records)), list(map(_key, records)), timeout_s
+            )
+        every = [_arguments(topic, record) for record in records]
+
+        def produce(begin: int, end: int, deliveries: Iterator[KafkaDelivery]) -> None:
+            for record, delivery in zip(every[begin:end], deliveries, strict=True):
+                self._produce_placed(*record, delivery)
+
+        return self._send_all(topic, every.__getitem__, len(every), produce, timeout_s)
+
+    def plain_send_many(
+        self,
+        topic: str,
+        values: Sequence[bytes | None],
+        keys: Sequence[bytes | None],
+        timeout_s: float,
+    ) -> Deliveries:
+        """See :class:`~streamproof.driver.ProducerDriver`."""
+
+        def produce(begin: int, end: int, deliveries: Iterator[KafkaDelivery]) -> None:
+            # This loop runs inside of C: one in Python costs half as much as the calls in it.
+            chunk = map(
+                self._produce, repeat(topic), values[begin:end], keys[begin:end], repeat(_ANY), deliveries
+            )
+            deque(chunk, maxlen=0)
+
+        def arguments(number: int) -> _Arguments:
+            return topic, values[number], keys[number], (), None, None
+
+        return self._send_all(topic, arguments, len(values), produce, timeout_s)
+
+    def _send_all(
+        self,
+        topic: str,
+        record: Callable[[int], _Arguments],
+        count: int,
+        produce: Callable[[int, int, Iterator[KafkaDelivery]], None],
+        timeout_s: float,
+    ) -> Deliveries:
+        """``produce(begin, end, deliveries)`` of all records, in chunks, each of which ends where the
+        library refuses a record."""
         deadline = time.monotonic() + timeout_s
-        deliveries = list(map(self._delivery, repeat(topic, len(records))))
+        deliveries = list(map(self._delivery, repeat(topic, count)))
         taken = 0
-        while taken < len(records):
+        while taken < count:
             if self._pump.is_due:
                 self._pump.attend()
-            end = taken + _CHUNK
-            reached, refusal = self._produce_some(topic, records[taken:end], deliveries[taken:end])
-            taken += reached
-            if refusal is None:
-                continue
-            arguments = _arguments(topic, records[taken])
+            end = min(taken + _CHUNK, count)
+            rest = iter(deliveries[taken:end])
             try:
-                self._retry_or_refuse(refusal, deliveries[taken], arguments, deadline - time.monotonic())
+                produce(taken, end, rest)
+                taken = end
+                continue
+            except Exception as cause:
+                refusal = cause
+            taken = end - operator.length_hint(rest) - 1
+            try:
+                left = deadline - time.monotonic()
+                self._retry_or_refuse(refusal, deliveries[taken], record(taken), left)
             except BufferFull as full:
                 for delivery in deliveries[taken:]:
                     delivery.settle(full)
                 break
             taken += 1
-        return Deliveries(deliveries)  # type: ignore[arg-type]
-
-    def _produce_some(
-        self, topic: str, chunk: Sequence[RawOutgoing], deliveries: list[KafkaDelivery]
-    ) -> tuple[int, Exception | None]:
-        """``produce`` each, up to the first that the library refuses: how many it took, and why
-        not more."""
-        rest = iter(deliveries)
-        try:
-            if all(
-                record.partition is None and record.timestamp_ms is None and not record.headers
-                for record in chunk
-            ):
-                # This loop runs inside of C: one in Python costs half as much as the calls in it.
-                values, keys = map(_value, chunk), map(_key, chunk)
-                deque(map(self._produce, repeat(topic), values, keys, repeat(_ANY), rest), maxlen=0)
-            else:
-                for record, delivery in zip(chunk, rest, strict=True):
-                    self._produce_placed(*_arguments(topic, record), delivery)
-        except Exception as refusal:
-            return len(deliveries) - operator.length_hint(rest) - 1, refusal
-        return len(chunk), None
+        return KafkaDeliveries(deliveries)  # type: ignore[arg-type]
 
     def flush(self, timeout_s: float) -> None:
         """See :meth:`~streamproof.driver.AsyncProducerDriver.flush`."""
@@ -296,6 +322,10 @@ class ConfluentProducer:
 
 def _refuse(*_: object) -> None:
     raise Closed("the producer is closed: make a new one")
+
+
+def _is_placed(record: RawOutgoing) -> bool:
+    return record.partition is not None or record.timestamp_ms is not None or bool(record.headers)
 
 
 def _arguments(topic: str, record: RawOutgoing) -> _Arguments:
