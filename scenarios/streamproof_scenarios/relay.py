@@ -15,7 +15,7 @@ from streamproof_harness.workloads import workload
     "relay",
     "polls within a transaction bring nothing of open ones, not even of their own",
     contract={"base": "exactly-once", "order": "partition"},
-    evidence={"own-read": 20, "early-read": 300, "circular-information-flow": 20, "hanging-transaction": 4},
+    evidence={"own-read": 10, "early-read": 150, "circular-information-flow": 5, "hanging-transaction": 4},
     parameters={"rate": 100, "seconds": 3, "customers": 50, "workers": 2},
     backends=("memory", "kafka"),
     why_not={"rabbitmq": "AMQP has no transactions over several queues: see the scenario effect-once"},

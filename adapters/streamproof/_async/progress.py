@@ -32,6 +32,9 @@ class AsyncProgress:
     ) -> None:
         self.is_transactional = False
         self.generation: int | None = None
+        self.owed: dict[TopicPartition, bool] = {}
+        """The logs that have still to be turned back, since the last attempt failed; and whether they
+        were taken over."""
         self._driver = driver
         self._interval_s = options.commit_interval_s if options.group is not None else None
         self._keeps_offsets = options.group is not None and capabilities.acknowledgement == "offset"
@@ -114,9 +117,14 @@ class AsyncProgress:
         self.is_transactional = True
         held = set(self._driver.assignment())
         chosen = tuple(place for place in partitions if place in held)
+        # Owed until it is done: to read on from where it stands would leave records out.
+        self.owed.update(dict.fromkeys(chosen, is_taken_over))
         with self._guard:
             firsts = self._in_flight.first_offsets(chosen)
         if not is_taken_over:
+            for place in chosen:
+                if place not in firsts:
+                    del self.owed[place]
             chosen = tuple(firsts)
         if not chosen:
             return ()
@@ -128,4 +136,11 @@ class AsyncProgress:
             await self._driver.seek((place,), places[place], max(0.1, deadline - now_s()))
         with self._guard:
             self._in_flight.restart(moved)
+        for place in chosen:
+            self.owed.pop(place, None)
         return moved
+
+    def forget(self, partitions: Iterable[TopicPartition]) -> None:
+        """These logs went: nothing is owed of them."""
+        for partition in partitions:
+            self.owed.pop(partition, None)

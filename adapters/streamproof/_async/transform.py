@@ -111,13 +111,15 @@ class AsyncTransform:
     async def run_once(self, timeout_s: float = 0.5) -> int:
         """One poll, and what it brings; the number of records that are done. Failures that end with
         nothing done are taken for the moment and tried again, ``max_failures`` times in a row."""
-        records = await self._consumer.poll(self._max_records, timeout_s)
         try:
+            records = await self._consumer.poll(self._max_records, timeout_s)
             if self._consumer.capabilities.has_member_fencing:
                 done = await self._transact(self._producer, records, None) if records else 0
             else:
                 done = await self._transact_each(records)
-        except _ONCE_MORE as error:
+        except StreamproofError as error:
+            if not (error.retriable or isinstance(error, _ONCE_MORE)):
+                raise
             await self._pause_after(error)
             return 0
         self._failures = 0

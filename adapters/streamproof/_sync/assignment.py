@@ -59,6 +59,7 @@ class Assignment:
     def _forget(self, partitions: Sequence[TopicPartition]) -> None:
         for partition in partitions:
             self.tenures.pop(partition, None)
+        self._progress.forget(partitions)
         with self._guard:
             self._in_flight.drop(partitions)
             self._forget_flow(partitions)

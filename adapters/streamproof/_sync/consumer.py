@@ -41,6 +41,8 @@ _READ_AHEAD = 100
 _LOOK_INTERVAL_S = 0.25
 """The driver is called so often at least by a consumer that polls, and no call waits longer."""
 _CLOSING_POLL_S = 0.005
+_TURN_BACK_S = 5.0
+"""The longest that a poll waits to turn back what a transaction could not."""
 
 
 @final
@@ -103,12 +105,15 @@ class Consumer(Generic[K, V]):
         happen in here, so poll at least every ``max_poll_interval_s``. Raises
         :class:`OffsetOutOfRange` when the place to read was trimmed away (``seek`` before going
         on), and :class:`SerializationError`, with the record as its ``record``, for one that
-        cannot be decoded (``ack(error.record)`` skips it; the others are not lost).
+        cannot be decoded (``ack(error.record)`` skips it; the others are not lost). After a transaction
+        that did not commit it first goes back, and raises what keeps it from that.
         """
         self._require_open()
         require_count("max_records", max_records)
         self._raise_undecodable()
         deadline = now_s() + timeout_s
+        if self._progress.owed:
+            self._pay_back()
         # While handled records come from what was read ahead, the driver is still to be called
         # now and then: rebalances happen in there, and other lanes' records are in there.
         is_looking = not self._fetched or now_s() >= self._look_at_s
@@ -245,10 +250,18 @@ class Consumer(Generic[K, V]):
         if self._is_closed:
             return
         chosen = self.assignment() if partitions is None else partitions
+        with self._guard:
+            self._discard_fetched(chosen if is_taken_over else self._in_flight.first_offsets(chosen))
         moved = self._progress.turn_back(chosen, timeout_s, is_taken_over=is_taken_over)
         with self._guard:
-            self._discard_fetched(moved)
             self._release(moved)
+
+    def _pay_back(self) -> None:
+        """Turn back what a transaction before could not: nothing is read until then."""
+        for is_taken_over in (False, True):
+            owed = [place for place, taken in self._progress.owed.items() if taken is is_taken_over]
+            if owed:
+                self.turn_back(owed, _TURN_BACK_S, is_taken_over=is_taken_over)
 
     # -- place and flow --------------------------------------------------------------------
 

@@ -263,9 +263,13 @@ class AsyncTransformer:
         sent.taken(deliveries)
         self.reached("produced")
         await self._producer.flush()
-        await self._consumer.ack(records)
-        self.reached("committing")
-        await self._consumer.commit()
+        try:
+            await self._consumer.ack(records)
+            self.reached("committing")
+            await self._consumer.commit()
+        except NotAssigned:
+            self.forget()  # another member gets them again
+            return
         self.reached("committed")
         self.settle()
 

@@ -265,9 +265,13 @@ class Transformer:
         sent.taken(deliveries)
         self.reached("produced")
         self._producer.flush()
-        self._consumer.ack(records)
-        self.reached("committing")
-        self._consumer.commit()
+        try:
+            self._consumer.ack(records)
+            self.reached("committing")
+            self._consumer.commit()
+        except NotAssigned:
+            self.forget()  # another member gets them again
+            return
         self.reached("committed")
         self.settle()
 
