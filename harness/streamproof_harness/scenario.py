@@ -19,8 +19,8 @@ class Scenario:
     ``parameters`` are what the script reads from ``run.parameters``, with their defaults.
     ``broker_parameters`` are other defaults for real brokers, whose groups take longer to notice that
     a member died. ``expects`` is the verdict of a run that shows what it should: ``invalid`` for a
-    control that must fail. ``crashes``: readers are killed, so on real brokers they are processes of their own.
-    ``harms_broker``: the broker is killed, so it needs one of its own.
+    control that must fail. ``crashes``: readers are killed, so on real brokers they are processes of
+    their own. ``harms_broker``: the broker is killed, so it needs one of its own.
     """
 
     name: str
