@@ -25,8 +25,9 @@ def judge(terms: Terms, contract: Contract) -> Finding:
     """Judged at the end: of a transaction with outputs seen its own offset commit is not committed with
     it, or the reverse.
 
-    Outputs were seen, but its `commit` failed; or does not cover what they derive from, nor does an
-    earlier one (where `begin` names the ``consumers``); or a reader began before it later on. The
+    Outputs were seen, but its `commit` failed; or does not cover what they derive from, nor does one of
+    another transaction, or one that came before its `begin` (where that names the ``consumers``); or a
+    reader began before it later on. The
     reverse: it aborted and a reader began where its `commit` had led; or such a commit holds, known from
     its `end` or from where a reader began, and after a complete drain none of its outputs was seen.
     One anomaly for each transaction. Evidence: transactions that stand, of which outputs were seen,
@@ -90,7 +91,7 @@ def _failed(terms: Terms, seen: Array) -> Iterator[_Case]:
 
 def _uncovered(terms: Terms, seen: Array) -> Iterator[_Case]:
     """What its outputs derive from is covered neither by its own commit nor by an earlier one."""
-    commits, txns, derived = terms.commits, terms.transactions, terms.history.sends.derived
+    txns, derived = terms.transactions, terms.history.sends.derived
     group_of_txn = _groups(terms)
     txn = terms.send_txn[derived.rows]
     judged = (txn >= 0) & terms.is_effective[derived.rows]
@@ -100,11 +101,10 @@ def _uncovered(terms: Terms, seen: Array) -> Iterator[_Case]:
     known = (source >= 0) & (terms.send_place[source] >= 0)
     output, txn, source = output[known], txn[known], source[known]
     group, log = group_of_txn[txn], terms.place_log[source]
-    rows = np.flatnonzero(commits.may_apply & (commits.log >= 0))
-    lane = numbered(np.concatenate([commits.group[rows], group]), np.concatenate([commits.log[rows], log]))
-    until = np.minimum(txns.stands_from[txn], terms.history.events)
-    reach = terms.commit_place[rows]
-    covered = highest_until(lane[: len(rows)], commits.applies_from[rows], reach, lane[len(rows) :], until)
+    covered = np.maximum(
+        _reach(terms, group, log, np.minimum(txns.stands_from[txn], terms.history.events), is_own=True),
+        _reach(terms, group, log, txns.begun_at[txn], is_own=False),
+    )
 
     def tell(at: int, words: Words) -> _Told:
         text = (
@@ -118,6 +118,17 @@ def _uncovered(terms: Terms, seen: Array) -> Iterator[_Case]:
     for at in np.flatnonzero(covered <= terms.send_place[source]).tolist():
         if _is_read(terms, int(txn[at]), int(log[at])):
             yield int(txn[at]), partial(tell, at)
+
+
+def _reach(terms: Terms, group: Ints, log: Ints, until: Ints, *, is_own: bool) -> Ints:
+    """How far commits of transactions (`is_own`), or those by themselves, had led by some event."""
+    commits = terms.commits
+    rows = np.flatnonzero(commits.may_apply & (commits.log >= 0) & ((commits.txn >= 0) == is_own))
+    lane = numbered(np.concatenate([commits.group[rows], group]), np.concatenate([commits.log[rows], log]))
+    asked = lane[len(rows) :]
+    return highest_until(
+        lane[: len(rows)], commits.applies_from[rows], terms.commit_place[rows], asked, until
+    )
 
 
 def _groups(terms: Terms) -> Ints:
