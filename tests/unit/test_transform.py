@@ -289,6 +289,50 @@ def test_a_log_that_was_taken_over_is_read_from_the_progress_that_stands_then():
     asyncio.run(main())
 
 
+def test_a_log_whose_turn_never_came_because_another_failed_is_read_again():
+    cluster = MemoryCluster("turns")
+
+    async def main():
+        async with loose_bus(cluster) as bus:
+            admin = await bus.admin()
+            await admin.create_topic("in", 2)
+            await admin.create_topic("out")
+            sender = await bus.producer()
+            for partition in (0, 1):
+                batch = [Outgoing(b"%d" % number, partition=partition) for number in range(10)]
+                await (await sender.send_many("in", batch)).result()
+            failures = []
+
+            def fails_once(record):
+                if record.value == b"5" and not failures:
+                    failures.append(record.partition)
+                    raise ValueError("once")
+                return Outgoing(b"%d" % (record.partition * 100 + int(record.value)))
+
+            consumer = await bus.consumer("in", group="g")
+            producer = await bus.producer(transactional_id="app")
+            loop = streamproof.AsyncTransform(consumer, fails_once, producer, to="out")
+            done = 0
+            async with asyncio.timeout(20):
+                while done < 20:
+                    try:
+                        done += await loop.run_once(0.05)
+                    except ValueError:
+                        await sender.send("in", b"10", partition=1 - failures[0])
+                while done < 21:
+                    done += await loop.run_once(0.05)
+            await loop.close()
+            reader = await bus.consumer("out")
+            got = []
+            async with asyncio.timeout(20):
+                while len(got) < 21:
+                    got += [int(record.value) for record in await reader.poll(100, 0.1)]
+            late = 100 * (1 - failures[0]) + 10
+            assert sorted(got) == sorted([*range(10), *range(100, 110), late])
+
+    asyncio.run(main())
+
+
 def test_stop_ends_a_transform_on_another_thread(bus):
     with bus.consumer("in", group="g") as consumer, bus.producer(transactional_id="a") as producer:
         transform = Transform(consumer, doubled, producer, to="out")

@@ -154,14 +154,21 @@ class AsyncTransform:
     async def _transact_each(self, records: Sequence[Record[Any, Any]]) -> int:
         fresh = await self._take_over()
         done = 0
-        for partition, batch in by_log(records).items():
-            owner = self._owners.get(partition)
-            if owner is None or partition in fresh:
-                continue  # read again, from the progress that stands now
-            try:
-                done += await self._transact(owner[1], batch, (partition,))
-            except Fenced as error:
-                await self._leave_to_another(partition, error)
+        waiting = dict(by_log(records))
+        try:
+            while waiting:
+                partition = next(iter(waiting))
+                batch = waiting.pop(partition)
+                owner = self._owners.get(partition)
+                if owner is None or partition in fresh:
+                    continue  # read again, from the progress that stands now
+                try:
+                    done += await self._transact(owner[1], batch, (partition,))
+                except Fenced as error:
+                    await self._leave_to_another(partition, error)
+        finally:
+            # One has failed: those behind it were handed out and are not done.
+            self._consumer.owe(waiting)
         return done
 
     async def _take_over(self) -> set[TopicPartition]:

@@ -256,6 +256,10 @@ class Consumer(Generic[K, V]):
         with self._guard:
             self._release(moved)
 
+    def owe(self, partitions: Iterable[TopicPartition]) -> None:
+        """Turn these logs back before anything more is read: what was handed out of them was not handled."""
+        self._progress.owed.update(dict.fromkeys(partitions, False))
+
     def _pay_back(self) -> None:
         """Turn back what a transaction before could not: nothing is read until then."""
         for is_taken_over in (False, True):
