@@ -259,6 +259,19 @@ def test_whatever_the_older_one_does_first_tells_it(either, verb):
     old.close(1)
 
 
+def test_the_older_one_does_not_take_the_id_back(either):
+    old = either.producer()
+    new = either.producer()
+    with pytest.raises(Fenced):
+        old.init_transactions(1)
+    with pytest.raises(Fenced):
+        old.begin_transaction()
+    new.begin_transaction()
+    either.send(new, b"new")
+    new.commit_transaction(1)
+    assert either.seen() == [b"new"]
+
+
 def test_the_first_send_of_the_older_one_tells_it(either):
     old = either.producer()
     either.producer()
@@ -295,6 +308,17 @@ def test_a_send_after_the_timeout_is_refused_and_dooms(world):
         producer.commit_transaction(1)
     producer.abort_transaction(1)
     assert world.seen("read_uncommitted") == [b"slow"]
+
+
+def test_progress_after_the_timeout_is_refused(world):
+    producer = world.producer(transaction_timeout_s=5.0)
+    producer.begin_transaction()
+    world.send(producer, b"slow")
+    world.clock.advance(5)
+    with pytest.raises(TransactionAborted, match="longer than its timeout of 5000 ms"):
+        producer.commit_offsets({LOG: 1}, NOBODY, 1)
+    producer.abort_transaction(1)
+    assert (world.committed(), world.seen()) == (None, [])
 
 
 def test_a_transaction_open_for_too_long_fences_in_version_1(make_world):
@@ -414,6 +438,22 @@ def test_a_send_that_was_rejected_dooms_the_transaction(either):
     rule = either.cluster.faults.reject("produce", Unreachable, skip=1)
     outcomes = [delivery.outcome for delivery in either.send(producer, b"1", b"2")]
     assert (outcomes, rule.hits) == ([Outcome.ACKNOWLEDGED, Outcome.FAILED], 1)
+    with pytest.raises(TransactionAborted, match="rejected on purpose"):
+        producer.commit_transaction(1)
+    producer.abort_transaction(1)
+    assert either.seen() == []
+
+
+def test_one_rejected_log_of_a_batch_dooms_the_transaction(either):
+    producer = either.producer()
+    producer.begin_transaction()
+    either.cluster.faults.reject("produce", Unreachable, matches=lambda request: request.partition == 1)
+    sent = producer.send_many("out", [Outgoing(b"value", partition=at) for at in (0, 1, 0)], 1)
+    assert [delivery.outcome for delivery in sent] == [
+        Outcome.ACKNOWLEDGED,
+        Outcome.FAILED,
+        Outcome.ACKNOWLEDGED,
+    ]
     with pytest.raises(TransactionAborted, match="rejected on purpose"):
         producer.commit_transaction(1)
     producer.abort_transaction(1)
