@@ -9,7 +9,7 @@ from streamproof.drivers.kafka_aiokafka.settings import (
     consumer_settings,
     producer_settings,
 )
-from streamproof.errors import ConfigurationError, Unsupported
+from streamproof.errors import ConfigurationError
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.url import parse_address
 
@@ -80,9 +80,14 @@ def test_native_takes_the_librarys_own_names_and_the_urls():
     assert (settings["max_batch_size"], settings["retry_backoff_ms"]) == (5, 6)
 
 
-def test_transactions_are_refused():
-    with pytest.raises(Unsupported, match="transactional_id"):
-        producer_settings(settings_of("kafka://h"), ProducerOptions(transactional_id="t"))
+def test_a_transactional_producers_options_reach_the_library():
+    options = ProducerOptions(transactional_id="t", transaction_timeout_s=2.5)
+    settings = producer_settings(settings_of("kafka://h"), options)
+    assert settings["transactional_id"] == "t"
+    assert settings["transaction_timeout_ms"] == 2500
+    assert "transactional_id" not in producer_settings(settings_of("kafka://h"), ProducerOptions())
+    with pytest.raises(ConfigurationError, match="32768 bytes"):
+        producer_settings(settings_of("kafka://h"), ProducerOptions(transactional_id="x" * 32_768))
 
 
 def test_a_poll_interval_below_the_session_is_refused():

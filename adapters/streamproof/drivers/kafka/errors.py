@@ -153,7 +153,7 @@ MEANINGS: dict[int, Meaning] = {
     81: Meaning("GROUP_MAX_SIZE_REACHED", BackendError, "close members, or raise group.max.size"),
     82: Meaning("FENCED_INSTANCE_ID", Fenced, _TAKEN_OVER),
     87: Meaning("INVALID_RECORD", BackendError, "send what the topic accepts (a key, a time)", Stored.NEVER),
-    88: Meaning("UNSTABLE_OFFSET_COMMIT", Unreachable, _AGAIN),
+    88: Meaning("UNSTABLE_OFFSET_COMMIT", TimedOut, "wait until the transaction that stores them ends"),
     89: Meaning("THROTTLING_QUOTA_EXCEEDED", Unreachable, _AGAIN),
     90: Meaning("PRODUCER_FENCED", Fenced, _TAKEN_OVER),
     100: Meaning("UNKNOWN_TOPIC_ID", UnknownTopic, _NO_TOPIC),

@@ -29,8 +29,9 @@ CAPABILITIES = Capabilities(
     can_match_pattern=True,
     can_retain=True,
     can_compact=True,
-    can_transact=False,
+    can_transact=True,
     has_idempotence=True,
+    has_member_fencing=False,
 )
 
 

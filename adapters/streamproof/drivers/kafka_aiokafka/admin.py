@@ -28,6 +28,7 @@ from streamproof.drivers.kafka.errors import MOVING
 from streamproof.drivers.kafka.group import state_word
 from streamproof.drivers.kafka.options import limit, own_topics, topic_settings
 from streamproof.drivers.kafka_aiokafka.client import CarefulClient, Deadline, bounded, refusal
+from streamproof.drivers.kafka_aiokafka.stable_offsets import StableOffsetFetch, code_in, offsets_in
 from streamproof.errors import TimedOut, TopicExists, UnknownTopic, Unreachable
 from streamproof.records import (
     AtTime,
@@ -45,7 +46,9 @@ _LOOK_S = 0.02
 _TOPIC_RESOURCE = 2
 _NOT_CONTROLLER = 41
 _GROUP_ID_NOT_FOUND = 69
-_COORDINATOR_MOVES = frozenset({14, 15, 16})
+_COORDINATOR_WAITS = frozenset({14, 15, 16, 88})
+"""It loads, or moves, or stored offsets wait for the end of a transaction."""
+
 _ENDS = {"beginning": -2, "end": -1}
 _ISOLATION = {"read_uncommitted": 0, "read_committed": 1}
 
@@ -202,21 +205,26 @@ class AiokafkaAdmin:
         return GroupDescription(name, state_word(state), None, described)
 
     async def committed(
-        self, group: str, partitions: Sequence[TopicPartition], timeout_s: float
+        self,
+        group: str,
+        partitions: Sequence[TopicPartition],
+        timeout_s: float,
+        *,
+        is_stable: bool = True,
     ) -> dict[TopicPartition, int | None]:
-        """The group's stored next offsets."""
+        """The group's stored next offsets; if ``is_stable``, as of after the transactions that are
+        open, which are waited for within the bound."""
         if not partitions:
             return {}
         what = f"the stored offsets of group {group} are not known"
-        request = OffsetFetchRequest(group, list(_grouped(partitions).items()))
-        response = await self._ask_coordinator(group, request, _fetch_code, what, Deadline(timeout_s))
-        if code := _fetch_code(response):
+        topics = _grouped(partitions)
+        request: Any = OffsetFetchRequest(group, list(topics.items()))
+        if is_stable:
+            request = StableOffsetFetch(group, topics)
+        response = await self._ask_coordinator(group, request, code_in, what, Deadline(timeout_s))
+        if code := code_in(response):
             raise refusal(code, what)
-        return {
-            TopicPartition(topic, index): offset if offset >= 0 else None
-            for topic, offsets in response.topics
-            for index, offset, *_ in offsets
-        }
+        return offsets_in(response)
 
     async def leave(self, group: str, member_id: str, timeout_s: float) -> None:
         """Take a member out of its group, over connections that no join blocks."""
@@ -349,9 +357,9 @@ class AiokafkaAdmin:
                     await self._topics([], deadline)
                 else:
                     code = code_in(response)
-                    if code not in _COORDINATOR_MOVES:
+                    if code not in _COORDINATOR_WAITS:
                         return response
-            elif code not in _COORDINATOR_MOVES:
+            elif code not in _COORDINATOR_WAITS:
                 raise refusal(code, what)
             if deadline.is_over:
                 raise refusal(code or 15, what)
@@ -370,13 +378,6 @@ def _grouped(logs: Iterable[TopicPartition]) -> dict[str, list[int]]:
     for topic, partition in logs:
         topics[topic].append(partition)
     return topics
-
-
-def _fetch_code(response: Any) -> int:
-    """The first error in an answer about stored offsets; a topic that is gone has none stored."""
-    codes = [int(getattr(response, "error_code", 0))]
-    codes += [int(answer[3]) for _, answers in response.topics for answer in answers]
-    return next((code for code in codes if code not in (0, 3)), 0)
 
 
 def _described(name: str, partitions: int, settings: Mapping[str, str | None]) -> TopicDescription:

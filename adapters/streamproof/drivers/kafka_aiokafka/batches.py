@@ -179,11 +179,12 @@ class Batch(_MessageBatch):  # type: ignore[misc]
         place, reason = f"{log.topic}[{log.partition}]", reason_of(exception)
         if self.attempts == 0:
             meaning = meaning_of(code)
-            self.fate.fail(
-                lambda: meaning.error(f"never sent to {place}: {reason}; {meaning.remedy}", definite=True)
+            self._ledger.fail(
+                self,
+                lambda: meaning.error(f"never sent to {place}: {reason}; {meaning.remedy}", definite=True),
             )
             return True
-        self.fate.fail(lambda: send_error(code, place, reason, exception, was_first=first))
+        self._ledger.fail(self, lambda: send_error(code, place, reason, exception, was_first=first))
         return send_error(code, place, reason, was_first=first).definite
 
     def _end(self) -> bool:
@@ -214,6 +215,10 @@ class Ledger:
         self.records -= batch.record_count
         self.wake()
         return True
+
+    def fail(self, batch: Batch, failure: Callable[[], StreamproofError]) -> None:
+        """Settle a batch that is not stored, or nobody knows."""
+        batch.fate.fail(failure)
 
     def wake(self) -> None:
         """Let those look again who wait for a change."""
@@ -270,6 +275,8 @@ class Accumulator(_MessageAccumulator):  # type: ignore[misc]
         return bool(queue) and not queue[-1]._builder._closed
 
     def _append_batch(self, builder: Any, log: TopicPartition) -> Batch:
+        if self._txn_manager is not None:
+            self._txn_manager.maybe_add_partition_to_txn(log)
         batch = Batch(log, builder, self._batch_ttl, self._linger_time, self.ledger)
         self.ledger.begin(batch)
         self._batches[log].append(batch)

@@ -196,7 +196,19 @@ class CarefulClient(_Client):  # type: ignore[misc]
         raise native_errors.KafkaConnectionError("no broker gave metadata") from failure
 
     async def bootstrap(self) -> None:
-        """As in aiokafka, but the cause of a failure is kept."""
+        """As in aiokafka, but until there is a broker: one that has just come up may tell of none, and
+        aiokafka would have nobody to ask ever after."""
+        while True:
+            await self._bootstrap()
+            if self.cluster.brokers():
+                return
+            kept = self._conns.pop(("bootstrap", native_client.ConnectionGroup.DEFAULT), None)
+            if kept is not None:
+                kept.close()
+            await asyncio.sleep(_BETWEEN_LOOKS_S)
+
+    async def _bootstrap(self) -> None:
+        """Once; the cause of a failure is kept."""
         try:
             await super().bootstrap()
         except native_errors.KafkaConnectionError as failure:

@@ -16,7 +16,7 @@ from aiokafka import errors as native_errors
 from aiokafka.consumer import fetcher as native_fetcher
 
 from streamproof.driver import AsyncAssignmentListener
-from streamproof.drivers.kafka.group import HeldLogs
+from streamproof.drivers.kafka.group import NO_GENERATION, HeldLogs
 from streamproof.drivers.kafka_aiokafka.admin import AiokafkaAdmin
 from streamproof.drivers.kafka_aiokafka.client import (
     FOREIGN,
@@ -47,7 +47,15 @@ from streamproof.errors import (
     Unsupported,
 )
 from streamproof.options import ConsumerOptions
-from streamproof.records import AtTime, Position, RawRecord, Record, TopicPartition, Watermarks
+from streamproof.records import (
+    AtTime,
+    GroupMembership,
+    Position,
+    RawRecord,
+    Record,
+    TopicPartition,
+    Watermarks,
+)
 
 _log = logging.getLogger("streamproof.kafka")
 
@@ -59,7 +67,6 @@ _BETWEEN_COMMITS_S = 0.05
 _LEAST_S = 0.5
 
 _PLACES: dict[str, Position] = {"earliest": "beginning", "latest": "end"}
-_NO_GENERATION = -1
 _FetchResult: Any = native_fetcher.FetchResult
 _FetchError: Any = native_fetcher.FetchError
 _COORDINATOR_TASKS = (
@@ -98,7 +105,7 @@ class AiokafkaConsumer:
         )
         self._listener: AsyncAssignmentListener | None = None
         self._held = HeldLogs()
-        self._told_generation = _NO_GENERATION
+        self._told_generation = NO_GENERATION
         self._begins: dict[TopicPartition, int] = {}
         self._undecided: set[TopicPartition] = set()
         self._paused: set[TopicPartition] = set()
@@ -244,7 +251,8 @@ class AiokafkaConsumer:
         fetcher = self.native._fetcher
         records: list[RawRecord] = []
         for log in list(fetcher._records):
-            if log in self._paused or len(records) >= max_records:
+            # The library has a place of its own for a log whose place is not decided yet: not ours.
+            if log in self._paused or log in self._undecided or len(records) >= max_records:
                 continue
             try:
                 records += _taken(fetcher, log, max_records - len(records))
@@ -299,7 +307,7 @@ class AiokafkaConsumer:
 
     def _generation(self) -> int:
         coordinator = self.native._coordinator
-        return _NO_GENERATION if coordinator is None else int(coordinator.generation)
+        return NO_GENERATION if coordinator is None else int(coordinator.generation)
 
     async def _follow_group(self) -> None:
         """Tell the listener what has happened, and raise what the coordinator complains of."""
@@ -347,11 +355,9 @@ class AiokafkaConsumer:
     async def _place(self, logs: Sequence[TopicPartition], patience_s: float = _ASSIGN_S) -> Begins:
         """Find out where reading begins in each log, and go there: at the group's progress, else where
         the options say. What the brokers do not tell in time is decided later."""
-        group = self._options.group
-        assert group is not None
         deadline = Deadline(min(patience_s, self._session_s / 2))
         try:
-            stored = await self._admin.committed(group, logs, deadline.left_s)
+            stored = await self.committed(logs, deadline.left_s)
             begins = {log: offset for log, offset in stored.items() if offset is not None}
             fresh = [log for log in logs if log not in begins]
             begins.update(await self._starts_of(fresh, deadline.left_s))
@@ -406,7 +412,16 @@ class AiokafkaConsumer:
         """See the Protocol."""
         if self._options.group is None:
             return dict.fromkeys(partitions)
-        return await self._admin.committed(self._options.group, partitions, timeout_s)
+        is_stable = self._options.isolation == "read_committed"
+        return await self._admin.committed(self._options.group, partitions, timeout_s, is_stable=is_stable)
+
+    def membership(self) -> GroupMembership:
+        """See the Protocol. The generation is that under which the logs were assigned; there is none
+        once it is over."""
+        generation = NO_GENERATION if self._is_lost() else self._told_generation
+        coordinator = self.native._coordinator
+        member_id = "" if coordinator is None else str(coordinator.member_id)
+        return GroupMembership(str(self._options.group), member_id, generation)
 
     # -- place and flow --------------------------------------------------------------------
 

@@ -16,11 +16,14 @@ from streamproof.drivers.kafka_aiokafka.settings import (
     consumer_settings,
     producer_settings,
 )
+from streamproof.drivers.kafka_aiokafka.transactions import AiokafkaTransactionalProducer
 from streamproof.errors import Closed
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.url import Address
 
 _LEAST_S = 0.1
+
+_AnyProducer = AiokafkaProducer | AiokafkaTransactionalProducer
 
 
 class AiokafkaDriver:
@@ -40,7 +43,7 @@ class AiokafkaDriver:
         self._address = address
         self._timeout_s = timeout_s
         self._capabilities = capabilities
-        self._open: list[AiokafkaProducer | AiokafkaConsumer] = []
+        self._open: list[_AnyProducer | AiokafkaConsumer] = []
 
     @property
     def capabilities(self) -> Capabilities:
@@ -55,14 +58,18 @@ class AiokafkaDriver:
         open, in the order they were made."""
         return {
             "admin": self._native_admin,
-            "producers": [part.native for part in self._open if isinstance(part, AiokafkaProducer)],
+            "producers": [part.native for part in self._open if isinstance(part, _AnyProducer)],
             "consumers": [part.native for part in self._open if isinstance(part, AiokafkaConsumer)],
         }
 
-    async def producer(self, options: ProducerOptions) -> AiokafkaProducer:
+    async def producer(self, options: ProducerOptions) -> _AnyProducer:
         self._require_open()
         settings = producer_settings(self._settings, options)
-        producer = AiokafkaProducer(settings, options, self._admin, self._forget)
+        producer: _AnyProducer
+        if options.transactional_id is None:
+            producer = AiokafkaProducer(settings, options, self._admin, self._forget)
+        else:
+            producer = AiokafkaTransactionalProducer(settings, options, self._admin, self._forget)
         try:
             await producer.connect(self._timeout_s)
         except BaseException:

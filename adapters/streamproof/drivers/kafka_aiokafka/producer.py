@@ -336,11 +336,12 @@ class AiokafkaProducer:
 
     def _forsake(self, batch: Batch, why: str) -> None:
         place = f"{batch.tp.topic}[{batch.tp.partition}]"
-        batch.fate.fail(
+        self._ledger.fail(
+            batch,
             lambda: DeliveryUnknown(
                 f"not known whether it is stored in {place}: {why}; "
                 "read the topic back, or send it again where a double does no harm"
-            )
+            ),
         )
         self._ledger.wake()
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from streamproof.drivers.kafka.options import allowed, bootstrap_servers, client_settings
-from streamproof.errors import ConfigurationError, Unsupported
+from streamproof.drivers.kafka.options import allowed, bootstrap_servers, checked_id, client_settings
+from streamproof.errors import ConfigurationError
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.url import Address, parse_flag
 
@@ -202,11 +202,6 @@ def _text(settings: Mapping[str, object], name: str) -> str | None:
 
 def producer_settings(address: AddressSettings, options: ProducerOptions) -> Settings:
     """What an :class:`aiokafka.AIOKafkaProducer` is made with: safe by default, ``native`` last."""
-    if options.transactional_id is not None:
-        raise Unsupported(
-            "transactions are not built yet: send without transactional_id; "
-            "idempotence keeps the client's own retries from doubling records"
-        )
     settings: Settings = {
         "acks": _ACKS[options.acks],
         "enable_idempotence": options.is_idempotent,
@@ -215,6 +210,9 @@ def producer_settings(address: AddressSettings, options: ProducerOptions) -> Set
         "request_timeout_ms": min(_REQUEST_MS, max(1, int(options.delivery_timeout_s * 1000))),
         "max_batch_size": _BATCH_BYTES,
     }
+    if options.transactional_id is not None:
+        settings["transactional_id"] = checked_id(options.transactional_id)
+        settings["transaction_timeout_ms"] = max(1, int(options.transaction_timeout_s * 1000))
     return {**address.common, **settings, **address.producer, **_native(options.native, _PRODUCER)}
 
 
