@@ -59,7 +59,11 @@ class AsyncTransactions:
             )
         if not self._is_ready:
             await self.initialise(timeout_s)
-        await self._driver.begin_transaction()
+        try:
+            await self._driver.begin_transaction()
+        except StreamproofError as error:
+            self._is_ready = False
+            raise self._known(error) from error.__cause__
         self.is_open = True
         self.observer.transaction_begins(consumers)
 
@@ -132,7 +136,7 @@ class AsyncTransactions:
             await self._driver.abort_transaction(timeout_s)
         except StreamproofError as error:
             self.observer.end_ends(error)
-            await self._start_over(error, timeout_s)
+            await self._start_over(self._known(error), timeout_s)
             return
         self.observer.end_ends(None)
 

@@ -60,7 +60,11 @@ class Transactions:
             )
         if not self._is_ready:
             self.initialise(timeout_s)
-        self._driver.begin_transaction()
+        try:
+            self._driver.begin_transaction()
+        except StreamproofError as error:
+            self._is_ready = False
+            raise self._known(error) from error.__cause__
         self.is_open = True
         self.observer.transaction_begins(consumers)
 
@@ -131,7 +135,7 @@ class Transactions:
             self._driver.abort_transaction(timeout_s)
         except StreamproofError as error:
             self.observer.end_ends(error)
-            self._start_over(error, timeout_s)
+            self._start_over(self._known(error), timeout_s)
             return
         self.observer.end_ends(None)
 
