@@ -14,13 +14,16 @@ from typing import Final
 import numpy as np
 
 from streamproof_harness.history import HistoryError, decode_header, inflate
-from streamproof_harness.history.codes import Array, Content
+from streamproof_harness.history.codes import Content
 from streamproof_harness.history.columns import History
 from streamproof_harness.history.decoding import Part, decode_part, split_lines
 from streamproof_harness.history.forking import Child, can_fork
 
 FORK_BYTES: Final = 16 << 20
 """Smaller files are decoded by one process: it is done before a second one has started."""
+
+_CHUNK: Final = 1 << 20
+_NEWLINE: Final = ord("\n")
 
 
 def load(source: Path | str | bytes, *, processes: int | None = None) -> History:
@@ -60,16 +63,37 @@ def _open(source: Path | str | bytes) -> Content:
 
 
 def _line_reader(content: Content) -> Callable[[int], bytes]:
-    starts: list[Array] = []
+    lines: list[_Lines] = []
 
     def line_of(number: int) -> bytes:
-        if not starts:
-            newlines = np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n"))
-            starts.append(np.concatenate([[-1], newlines, [len(content)]]) + 1)
-        first, after = starts[0][number : number + 2]
-        return content[int(first) : int(after) - 1]
+        if not lines:
+            lines.append(_Lines(content))
+        return lines[0].line(number)
 
     return line_of
+
+
+class _Lines:
+    """Finds lines by number. Counts the newlines of each megabyte first, and looks into those it needs."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self._text = np.frombuffer(content, np.uint8)
+        chunks = range(0, len(content), _CHUNK)
+        counts = [np.count_nonzero(self._text[at : at + _CHUNK] == _NEWLINE) for at in chunks]
+        self._before = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+    def line(self, number: int) -> bytes:
+        start = self._newline(number - 1) + 1 if number else 0
+        return self._content[start : self._newline(number)]
+
+    def _newline(self, number: int) -> int:
+        """Where the newline at the end of a line stands; after the last, where the content ends."""
+        if number >= self._before[-1]:
+            return len(self._content)
+        chunk = int(np.searchsorted(self._before, number, side="right")) - 1
+        text = self._text[chunk * _CHUNK : (chunk + 1) * _CHUNK]
+        return chunk * _CHUNK + int(np.flatnonzero(text == _NEWLINE)[number - self._before[chunk]])
 
 
 def _decode(content: Content, start: int, processes: int) -> list[Part]:
