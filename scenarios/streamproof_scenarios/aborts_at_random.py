@@ -37,7 +37,7 @@ async def aborts_at_random(run: Run) -> None:
         to=sink,
         application="minute-averages",
         transactional_id=run.transactional_id("averages"),
-        abort_one_in=25,
+        abort_one_in=4,
     )
     run.oracles["dashboard"] = MinuteAveragesOracle(readings)
     run.produce(readings, source)

@@ -55,7 +55,7 @@ async def exactly_once(run: Run) -> None:
         to=sink,
         application="minute-averages",
         transactional_id=run.transactional_id("averages"),
-        abort_one_in=40,
+        abort_one_in=8,
     )
     run.oracles["dashboard"] = MinuteAveragesOracle(readings)
     run.produce(readings, source)

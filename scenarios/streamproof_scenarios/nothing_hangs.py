@@ -29,7 +29,7 @@ async def nothing_hangs(run: Run) -> None:
         to=sink,
         application="paid",
         transactional_id=run.transactional_id("to-paid"),
-        abort_one_in=50,
+        abort_one_in=5,
     )
     run.produce(orders, source)
     own = run.transactional_id("to-paid", "started-again")
