@@ -403,16 +403,21 @@ def test_a_lent_connection_inside_of_a_transaction_is_given_back(postgresql_grou
 def test_a_user_without_privileges_is_told(postgresql_ground: PostgresqlGround) -> None:
     ground = postgresql_ground
     ground.run(f"CREATE ROLE {ground.unique} LOGIN")
-    ground.run("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-    url = ground.place.replace("streamproof@", f"{ground.unique}@")
+    ground.run(f"CREATE SCHEMA {ground.unique}_s")
 
     async def story() -> None:
-        store = ground.open(database=url)
+        store = ground.open(
+            database=psycopg.conninfo.make_conninfo(ground.place, user=ground.unique),
+            table=f"{ground.unique}_s.marks",
+        )
         with pytest.raises(AccessDenied, match="privileges"):
             await attempt(ground, store, "a")
         await store.close()
 
-    asyncio.run(story())
+    try:
+        asyncio.run(story())
+    finally:
+        ground.run(f"DROP ROLE {ground.unique}")
 
 
 @pytest.mark.parametrize(
