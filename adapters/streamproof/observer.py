@@ -28,6 +28,10 @@ class ConsumerObserver:
     def lost(self, generation: int | None, partitions: Sequence[TopicPartition]) -> None:
         """These logs were taken away; uncommitted progress is delivered again elsewhere."""
 
+    def taken_over(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Reading goes on from here: the progress of these logs was read anew when the producers of
+        their former owners had been fenced."""
+
     def fetch_begins(self) -> None:
         """The driver is about to be asked for records; assignments may change until it answers."""
 
@@ -52,8 +56,9 @@ class ProducerObserver:
     def init_ends(self, error: StreamproofError | None) -> None:
         """It has, and its predecessor is fenced; or it failed."""
 
-    def transaction_begins(self, consumers: Sequence[Any]) -> None:
-        """A transaction is open. These consumers were named at its beginning."""
+    def transaction_begins(self, transactional_id: str, consumers: Sequence[Any]) -> None:
+        """A transaction is open. These consumers were named at its beginning. ``transform`` may have several
+        producers, each of an id of its own, with one observer; it goes on with one after the other."""
 
     def sends_begin(self, topic: str, records: Sequence[Outgoing[Any, Any]]) -> None:
         """These are about to be sent in the open transaction, as the application gave them."""

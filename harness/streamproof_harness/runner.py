@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from streamproof import Capabilities, StreamproofError, connect
+from streamproof import Capabilities, StreamproofError, aconnect, connect
 from streamproof.drivers.memory import forget
 from streamproof.url import parse_address
 from streamproof_harness.clients.member import Colour
@@ -94,7 +94,7 @@ def run_scenario(
     name = f"run-{uuid.uuid4().hex[:10]}"
     own = {"url": _own_cluster(name, url)} if backend == "memory" else {"url": url, "namespace": f"{name}."}
     place = Place(**own, mutant=mutant)
-    capabilities = capabilities_of(place)
+    capabilities = capabilities_of(place, colour)
     header = {
         "run": name,
         "backend": parse_address(place.url).redacted,
@@ -174,9 +174,16 @@ def _judged(
     )
 
 
-def capabilities_of(place: Place) -> Capabilities:
-    """What the backend says it can do."""
+def capabilities_of(place: Place, colour: Colour = "sync") -> Capabilities:
+    """What the backend says it can do; clients of the two colours may differ."""
+    if colour == "async":
+        return asyncio.run(_async_capabilities_of(place))
     with connect(place.url) as bus:
+        return bus.capabilities
+
+
+async def _async_capabilities_of(place: Place) -> Capabilities:
+    async with await aconnect(place.url) as bus:
         return bus.capabilities
 
 

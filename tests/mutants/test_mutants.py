@@ -10,18 +10,19 @@ from click.testing import CliRunner
 from streamproof import ConfigurationError
 from streamproof_harness.checkers import CHECKS
 from streamproof_harness.cli import command
+from streamproof_harness.clients.plans import Place
 from streamproof_harness.mutants import MUTANTS, Mutant, mutant_named
 from streamproof_harness.mutants._async import clients, consumers, producers
 from streamproof_harness.mutants._sync import clients as sync_clients
 from streamproof_harness.mutants._sync import consumers as sync_consumers
 from streamproof_harness.mutants._sync import producers as sync_producers
+from streamproof_harness.mutants._sync.seams import Seams
+from streamproof_harness.mutants.engine import ENGINES
 from streamproof_harness.mutants.matrix import Bench, one_each_way
 from streamproof_harness.scenario import Backend
 from streamproof_scenarios import scenario_named
 
-WITHOUT_MUTANT = {
-    "internal-producer-reorder": "there are no transactions in runs yet",
-}
+WITHOUT_MUTANT: dict[str, str] = {}
 
 ONE_OF_EACH_SEAM = [
     "acks-unsent",
@@ -30,8 +31,19 @@ ONE_OF_EACH_SEAM = [
     "handles-twice",
     "loses-a-dead-letter",
     "gives-up-early",
+    "forgets-an-output",
+    "polls-its-own-sends",
+    *(mutant.name for mutant in MUTANTS if mutant.is_in_engine),
 ]
-ON_KAFKA = ["acks-unsent", "swaps-contents", "commits-on-poll", "acknowledges-first"]
+ON_KAFKA = [
+    "acks-unsent",
+    "swaps-contents",
+    "commits-on-poll",
+    "acknowledges-first",
+    "reads-uncommitted",
+    "goes-on-after-an-abort",
+    "polls-what-others-have-open",
+]
 ON_RABBITMQ = ["acks-unsent", "flips-a-bit", "repeats-a-record", "acknowledges-first"]
 
 
@@ -79,15 +91,19 @@ def test_every_check_has_a_mutant():
 
 def test_every_broken_part_belongs_to_a_mutant_in_both_colours():
     parts = [
-        *(consumers.CONSUMERS, clients.CLIENTS, clients.SOURCES, clients.SINKS, producers.PRODUCERS),
+        *(consumers.CONSUMERS, clients.CLIENTS, clients.SOURCES, clients.SINKS, clients.APPLICATIONS),
+        producers.PRODUCERS,
     ]
     twins = [
         *(sync_consumers.CONSUMERS, sync_clients.CLIENTS, sync_clients.SOURCES, sync_clients.SINKS),
-        sync_producers.PRODUCERS,
+        *(sync_clients.APPLICATIONS, sync_producers.PRODUCERS),
     ]
     broken = sorted(name for part in parts for name in part)
     assert broken == sorted(name for part in twins for name in part)
-    assert broken == sorted(mutant.name for mutant in MUTANTS if mutant.plan is None)
+    assert sorted([*broken, *ENGINES]) == sorted(
+        mutant.name for mutant in MUTANTS if mutant.plan is None and mutant.options is None
+    )
+    assert sorted(ENGINES) == sorted(mutant.name for mutant in MUTANTS if mutant.is_in_engine)
 
 
 def test_names_and_reasons_are_those_of_checks_and_scenarios():
@@ -121,7 +137,7 @@ def test_a_reason_must_be_stated_for_every_other_check():
     silent = replace(mutant_named("begins-one-too-late"), others={})
     trial = Bench(scenario_named).try_mutant(silent)
     assert trial.is_killed
-    assert trial.unexplained == ("unseen",)
+    assert trial.unexplained == ("unseen", "resume-not-at-commit")
     assert trial.problem is not None
 
 
@@ -135,6 +151,31 @@ def test_a_mutant_whose_check_needs_what_the_backend_lacks_has_no_trial():
     assert bench.why_not(mutant_named("skips-a-record")) == "poll-skip needs offsets of the backend"
     assert bench.why_not(mutant_named("stores-no-progress")) == "the defect needs offsets of the backend"
     assert bench.why_not(mutant_named("flips-a-bit")) is None
+
+
+def test_a_defect_of_the_engine_has_no_trial_on_a_real_broker():
+    bench = Bench(scenario_named, "kafka://", "kafka")
+    assert bench.why_not(mutant_named("forgets-to-fence")) == "the defect lies in the in-memory engine"
+    assert bench.why_not(mutant_named("reads-uncommitted")) is None
+
+
+@pytest.mark.parametrize("is_consumer", [True, False])
+def test_a_broken_driver_passes_the_verbs_of_transactions_on(is_consumer: bool):
+    place = Place("memory://", mutant="swaps-contents" if is_consumer else "acks-unsent")
+    strikes: list[None] = []
+    with Seams(place, lambda: strikes.append(None)).bus() as bus:
+        bus.admin().create_topic("orders", 1)
+        with bus.producer(transactional_id="p") as producer, bus.consumer("orders", group="g") as consumer:
+            consumer.wait_assigned()
+            with producer.transaction(consumer) as transaction:
+                transaction.send("orders", b"one")
+            assert [record.value for record in consumer.poll(timeout_s=10.0)] == [b"one"]
+            with producer.transaction(consumer):
+                pass
+            assert list(consumer.committed().values()) == [2]
+            producer.vanish()
+            consumer.vanish()
+    assert not strikes
 
 
 def test_the_command_prints_the_matrix_as_json():

@@ -138,6 +138,8 @@ class AsyncProgress:
             self._in_flight.restart(moved)
         for place in chosen:
             self.owed.pop(place, None)
+        if is_taken_over and moved:
+            self._observer.taken_over({place: places[place] for place in moved})
         return moved
 
     def forget(self, partitions: Iterable[TopicPartition]) -> None:

@@ -66,7 +66,7 @@ class Transactions:
             self._is_ready = False
             raise self._known(error) from error.__cause__
         self.is_open = True
-        self.observer.transaction_begins(consumers)
+        self.observer.transaction_begins(self._id, consumers)
 
     def require_open(self) -> None:
         """Raise unless a record may be sent now."""

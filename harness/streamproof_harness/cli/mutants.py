@@ -46,7 +46,7 @@ def mutants(
     target = target_named(backend)
     own: Colour = "sync" if colour == "sync" else "async"
     with broker_for(target) as url:
-        capabilities = in_histories(capabilities_of(Place(url)))
+        capabilities = in_histories(capabilities_of(Place(url), own))
         bench = Bench(scenario_named, url, target.backend, own, capabilities, seed, history)
         skipped = {mutant.name: reason for mutant in chosen if (reason := bench.why_not(mutant))}
         tried = [mutant for mutant in chosen if mutant.name not in skipped]

@@ -77,8 +77,8 @@ class TransformPlan(msgspec.Struct, frozen=True, tag=True):
     Without a ``transactional_id`` it sends and commits as people do without transactions.
     ``crash_at``: it dies, without a word, when it reaches that step in its transaction number
     ``crash_after``. ``hang_at``: it hangs there, as a process does whose machine sleeps, until it is
-    told to go on; only processes of the operating system can. At one output in ``abort_one_in`` or so
-    (0: none) the transaction is aborted: at once, when the outputs are sent, or when the progress is
+    told to go on; only processes of the operating system can. One transaction in ``abort_one_in`` or so
+    (0: none) is aborted: when its first output is computed, when all are sent, or when the progress is
     in it.
 
     With more than one of ``polls`` a transaction covers so many, all but the first of them made while
@@ -90,7 +90,9 @@ class TransformPlan(msgspec.Struct, frozen=True, tag=True):
     to: str
     application: str
     transactional_id: str | None
-    max_records: int = 50
+    # A consumer asks its backend for no more than that at a time, so that a transaction begins with all
+    # that a poll brought: none of it is left for the next one when it aborts.
+    max_records: int = 100
     session_timeout_s: float = 6.0
     transaction_timeout_s: float = 10.0
     restore_s: float = 30.0

@@ -73,7 +73,10 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "begins-one-too-late",
         "lost-write",
         "a consumer that starts reading a log leaves out the first record",
-        others={"unseen": "what nobody has polled when all is drained is unseen, too"},
+        others={
+            "unseen": "what nobody has polled when all is drained is unseen, too",
+            "resume-not-at-commit": "it begins above the earliest offset, which it was told",
+        },
         **_FLOW,
     ),
     Mutant(
@@ -137,7 +140,10 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "names-the-next-offset",
         "inconsistent-offset",
         "a receipt names the offset behind the record's own",
-        others={"producer-reorder": "the producer's next record stands where this one was said to stand"},
+        others={
+            "producer-reorder": "the producer's next record stands where this one was said to stand",
+            "ack-in-the-past": "which was acknowledged before",
+        },
         **_FLOW,
     ),
     Mutant(
@@ -284,6 +290,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "stores-no-progress",
         "duplicate-effect",
         "a consumer reports progress as stored and stores none",
+        others={"resume-not-at-commit": "who takes over begins where nothing was stored"},
         needs=("offsets",),
         **_MEMBERS,
     ),

@@ -20,14 +20,14 @@ _SHARED: Final[dict[str, Any]] = {
 
 _RELAY: Final[dict[str, Any]] = {
     "scenario": "relay",
-    "parameters": {"rate": 300, "seconds": 0.4, "customers": 20},
+    "parameters": {"rate": 150, "seconds": 0.6, "customers": 20},
     "broker_parameters": {},
 }
 """Two workers that read and write one topic, in transactions of several polls."""
 
 _ALONE: Final[dict[str, Any]] = {
     "scenario": "relay",
-    "parameters": {"rate": 300, "seconds": 0.4, "customers": 20, "workers": 1},
+    "parameters": {"rate": 100, "seconds": 0.8, "customers": 20, "workers": 1},
     "broker_parameters": {"workers": 1},
 }
 """The same with one worker, which gets nothing from others."""

@@ -51,6 +51,10 @@ class RecordedReading(ConsumerObserver):
     def lost(self, generation: int | None, partitions: Sequence[TopicPartition]) -> None:
         self._gone("lost", generation, partitions)
 
+    def taken_over(self, positions: Mapping[TopicPartition, int]) -> None:
+        places = [[log.topic, log.partition, offset] for log, offset in positions.items()]
+        self._recorder.ok(self._recorder.invoke(self._process, "seek", offsets=places))
+
     def fetch_begins(self) -> None:
         self._poll = self._recorder.invoke_poll(self._process, self._group.get("group", self._process))
 

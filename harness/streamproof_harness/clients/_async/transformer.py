@@ -193,7 +193,7 @@ class AsyncTransformer:
         """A step of a transaction is done: abort or crash, if the plan says so here."""
         if step == "polled":
             self._transactions += 1
-            self._abort_at = ""
+            self._abort_at = self._drawn_abort()
         elif step == self._abort_at:
             raise PlannedAbort(step)
         is_time = self._transactions >= self.plan.crash_after
@@ -223,17 +223,16 @@ class AsyncTransformer:
         own = f"{record.partition}/{self.process}/{self._outputs}"
         if len(self._batch) == 1:
             self.reached("handled")
-        self._draw_abort(own)
+        if self._abort_at == "handled":
+            raise PlannedAbort(own)
         headers = ((ID_HEADER, own.encode()), ("from", id.encode()))
         return Outgoing(output.value, output.key, headers, output.partition)
 
-    def _draw_abort(self, own: str) -> None:
-        """Whether, and where, the transaction with this output is to be aborted."""
-        draw = zlib.crc32(own.encode())
-        if self.plan.abort_one_in and draw % self.plan.abort_one_in == 0:
-            self._abort_at = _ABORTS[draw // self.plan.abort_one_in % len(_ABORTS)]
-            if self._abort_at == "handled":
-                raise PlannedAbort(own)
+    def _drawn_abort(self) -> Step:
+        """Where this transaction is to be aborted, if it is."""
+        one_in = self.plan.abort_one_in
+        draw = zlib.crc32(f"{self.process}/{self._transactions}".encode())
+        return _ABORTS[draw // one_in % len(_ABORTS)] if one_in and draw % one_in == 0 else ""
 
     def forget(self) -> None:
         """What was computed did not happen: the state is read again."""
@@ -289,7 +288,6 @@ class RecordedTransactions(ProducerObserver):
         self._sends: RecordedSends | None = None
 
     def init_begins(self, transactional_id: str) -> None:
-        self._id = transactional_id
         self._call = self._recorder.invoke_init(self._process, transactional_id)
 
     def init_ends(self, error: StreamproofError | None) -> None:
@@ -299,7 +297,8 @@ class RecordedTransactions(ProducerObserver):
         else:
             self._badly(self._call, error)
 
-    def transaction_begins(self, consumers: Sequence[Any]) -> None:
+    def transaction_begins(self, transactional_id: str, consumers: Sequence[Any]) -> None:
+        self._id = transactional_id
         self._count += 1
         self._txn = f"{self._process}/{self._count}"
         begun = self._recorder.invoke_begin(self._process, self._txn, self._id, [self._process])
