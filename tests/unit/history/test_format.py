@@ -172,7 +172,7 @@ def test_an_event_that_breaks_a_rule(name, message, change):
          'line 2: field "generation" is out of range'),
         ([{"type": "note", "op": "assign", "group": "g", "partitions": [], "generation": -(2**62)}],
          'line 2: field "generation" is out of range'),
-        ([{"type": "invoke", "op": "begin", "call": 1, "txn": "x", "transactional_id": "p", "consumers": "c"}],
+        ([{"type": "invoke", "op": "begin", "call": 1, "txn": "x", "transactional_id": "p", "consumers": 1}],
          "at `$.consumers`"),
         ([{"type": "invoke", "op": "end", "call": 1, "txn": "x", "transactional_id": "p"}], '"commit"'),
         ([{"type": "invoke", "op": "begin", "call": n, "txn": "x", "transactional_id": "p"} for n in (1, 2)],
