@@ -66,7 +66,7 @@ class AsyncTransaction:
         mean that the record will be seen: the commit decides."""
         self._require_open()
         self._transactions.observer.sends_begin(
-            topic, (Outgoing(value, key, as_headers(headers), partition, timestamp_ms),)
+            topic, (Outgoing(value, key, as_headers(headers) if headers else (), partition, timestamp_ms),)
         )
         delivery = await self._producer.send(
             topic,

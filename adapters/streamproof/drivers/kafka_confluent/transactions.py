@@ -18,12 +18,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Any
 
 from streamproof.deliveries import Deliveries, Delivery
 from streamproof.drivers.kafka.group import require_member
 from streamproof.drivers.kafka.transactions import cannot_commit, no_answer, overdue, refused, unseen
 from streamproof.drivers.kafka_confluent.admin import Deadline
+from streamproof.drivers.kafka_confluent.aside import Aside, NoAnswer
 from streamproof.drivers.kafka_confluent.client import (
     KafkaError,
     KafkaException,
@@ -157,6 +157,7 @@ class ConfluentTransactionalProducer:
         self._options = options
         self._address = address
         self._sender = self._made()
+        self._aside = Aside("streamproof-kafka-offsets")
         self._closed = closed
         self._longest_s = options.transaction_timeout_s
         self._is_spent = False
@@ -255,15 +256,18 @@ class ConfluentTransactionalProducer:
         self, offsets: Mapping[TopicPartition, int], member: GroupMembership, what: str, timeout_s: float
     ) -> None:
         native, natives = self.native, [NativePartition(*log, offset) for log, offset in offsets.items()]
-        answer = _answer_of(
-            lambda: native.send_offsets_to_transaction(natives, member.native, timeout_s), timeout_s
-        )
-        if isinstance(answer, KafkaException) and not native_error(answer).retriable():
-            raise self._refused(answer, what) from answer
-        if isinstance(answer, KafkaException | _NoAnswer):
-            raise cannot_commit(f"{what}: no answer within {timeout_s} s") from answer
-        if answer is not None:
-            raise answer
+        try:
+            failure = self._aside.failure_of(
+                lambda: native.send_offsets_to_transaction(natives, member.native, timeout_s), timeout_s
+            )
+        except NoAnswer as cause:
+            raise cannot_commit(f"{what}: {cause}") from cause
+        if isinstance(failure, KafkaException):
+            if native_error(failure).retriable():
+                raise cannot_commit(f"{what}: {native_error(failure).str()}") from failure
+            raise self._refused(failure, what) from failure
+        if failure is not None:
+            raise failure
 
     def commit_transaction(self, timeout_s: float) -> None:
         """See the Protocol."""
@@ -356,6 +360,7 @@ class ConfluentTransactionalProducer:
             if self._is_closed:
                 return
             self._is_closed = True
+        self._aside.stop()
         self._sender.close(deadline.left_s)
         self._closed(self)
 
@@ -421,25 +426,3 @@ class _Gone:
         return 0
 
     flush = poll
-
-
-class _NoAnswer(Exception):
-    pass
-
-
-def _answer_of(call: Callable[[], Any], timeout_s: float) -> Exception | None:
-    """Make a call on a thread of its own, which it may hold for longer than the bound; what it raised."""
-    answers: list[Exception | None] = []
-
-    def run() -> None:
-        try:
-            call()
-        except Exception as raised:
-            answers.append(raised)
-        else:
-            answers.append(None)
-
-    thread = threading.Thread(target=run, name="streamproof-kafka-offsets", daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    return answers[0] if answers else _NoAnswer()
