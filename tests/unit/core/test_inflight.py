@@ -150,7 +150,7 @@ class TestAcknowledging:
         kept = (ledger.attempts, ledger.delivered, ledger.held, ledger.lanes, ledger.open, ledger.unseen)
         assert not any(kept)
 
-    @pytest.mark.parametrize("given", [["text"], "text", [None], 7])
+    @pytest.mark.parametrize("given", [["text"], "text", [None], 7, {"a": 1}, [record(0), "text"]])
     def test_what_is_no_record_is_refused(self, in_flight: InFlight, given: object) -> None:
         with pytest.raises(UsageError, match="poll"):
             in_flight.acknowledge(given)  # type: ignore[arg-type]

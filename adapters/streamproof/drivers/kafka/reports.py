@@ -7,7 +7,6 @@ every few milliseconds; the thread here tells them when, and serves only while n
 """
 
 import logging
-import operator
 import threading
 import time
 from collections.abc import Callable
@@ -33,7 +32,6 @@ _PATIENCE_S = 0.005
 """How long a sender waits for another thread that is serving: without a pause it would keep the
 interpreter lock from that thread."""
 
-_answer = operator.attrgetter("_answer")
 _ACKNOWLEDGED = Outcome.ACKNOWLEDGED
 _CALLBACK_FAILED = "a callback of a delivery failed"
 
@@ -161,7 +159,8 @@ class KafkaDeliveries(Deliveries):
     @property
     def errors(self) -> list[StreamproofError]:
         """The errors so far of those that failed or became unknown, in order."""
-        return [answer for answer in map(_answer, self) if isinstance(answer, StreamproofError)]
+        answers = [delivery._answer for delivery in self._deliveries]
+        return [answer for answer in answers if isinstance(answer, StreamproofError)]
 
 
 def delivery_class(pump: "ReportPump") -> type[KafkaDelivery]:

@@ -39,7 +39,7 @@ from streamproof.drivers.kafka_confluent.client import (
 )
 from streamproof.drivers.kafka_confluent.commits import no_answer, require_stored, require_taken
 from streamproof.drivers.kafka_confluent.patterns import PatternWatch
-from streamproof.drivers.kafka_confluent.records import has_errors, records_of
+from streamproof.drivers.kafka_confluent.records import records_of
 from streamproof.errors import Closed, NotAssigned, OffsetOutOfRange, StreamproofError, TimedOut, Unsupported
 from streamproof.options import ConsumerOptions
 from streamproof.records import AtTime, GroupMembership, Position, RawRecord, TopicPartition, Watermarks
@@ -241,9 +241,10 @@ class ConfluentConsumer:
             raise Closed("the consumer is closed: make a new one") from cause
 
     def _records(self, messages: list[Message]) -> list[RawRecord]:
-        if has_errors(messages):
-            messages = self._without_errors(messages)
-        return records_of(messages, self._one_topic)
+        records = records_of(messages, self._one_topic)
+        if len(records) < len(messages):
+            self._note_errors(messages)
+        return records
 
     def _usable(self, records: list[RawRecord], version: int) -> list[RawRecord]:
         """Without the records of logs that went, or were paused, while they were being fetched."""
@@ -255,12 +256,11 @@ class ConfluentConsumer:
             return [record for record in records if record.topic_partition not in paused]
         return records
 
-    def _without_errors(self, messages: list[Message]) -> list[Message]:
+    def _note_errors(self, messages: list[Message]) -> None:
         for message in messages:
             error = message.error()
             if error is not None and not self._is_unimportant(error.code()):
                 self._note_error(message, error)
-        return [message for message in messages if message.error() is None]
 
     def _is_unimportant(self, code: int) -> bool:
         # A topic that a pattern found may be deleted: then there is one less.

@@ -43,9 +43,6 @@ _PURGE_S = 5.0
 _LEAST_S = 0.5
 """A close whose time went into flushing still lets the client's threads end."""
 
-_value = operator.attrgetter("value")
-_key = operator.attrgetter("key")
-
 _Arguments = tuple[str, bytes | None, bytes | None, Headers, int | None, int | None]
 
 _NOT_HERE = (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
@@ -218,9 +215,8 @@ class ConfluentProducer:
     def send_many(self, topic: str, records: Sequence[RawOutgoing], timeout_s: float) -> Deliveries:
         """See :meth:`~streamproof.driver.AsyncProducerDriver.send_many`. From any thread."""
         if not any(map(_is_placed, records)):
-            return self.plain_send_many(
-                topic, list(map(_value, records)), list(map(_key, records)), timeout_s
-            )
+            values, keys = [record.value for record in records], [record.key for record in records]
+            return self.plain_send_many(topic, values, keys, timeout_s)
         every = [_arguments(topic, record) for record in records]
 
         def produce(begin: int, end: int, deliveries: Iterator[KafkaDelivery]) -> None:
