@@ -4,6 +4,7 @@ import zlib
 from typing import Any, Final
 
 from streamproof.records import Record
+from streamproof_harness.history import END_MARK
 from streamproof_harness.history.recorder import key_field
 from streamproof_harness.workloads.workload import ID_HEADER
 
@@ -19,7 +20,7 @@ BURIED: Final = "@"
 BURIAL_HEADER: Final = "burial-id"
 """The header that carries a dead letter's own id; its ``id`` header stays that of the dead message."""
 
-MARKER: Final = "end-of-run/"
+MARKER: Final = END_MARK
 """Begins the ids of the records that mark the ends of logs, so that a reader knows it saw all."""
 
 

@@ -295,17 +295,21 @@ class Naive:
     # -- anomalies ---------------------------------------------------------------------------------
 
     def lost_write(self):
+        return len(self.lost())
+
+    def lost(self):
         highest = {}
         for _, _, (topic, partition, offset, *_) in self.all_records():
             if offset is not None:
                 highest[topic, partition] = max(offset, highest.get((topic, partition), -1))
-        return sum(
-            self.acked_at(send) is not None
+        return [
+            send
+            for send in self.effective()
+            if self.acked_at(send) is not None
             and self.acked_at(send)[2] <= highest.get(self.acked_at(send)[:2], -1)
             and self.in_range(self.acked_at(send)[:2], self.acked_at(send)[2])
             and not self.is_polled(send)
-            for send in self.effective()
-        )
+        ]
 
     def unseen(self):
         drains = [note["index"] for note in self.notes("drained") if note["complete"]]
@@ -471,3 +475,43 @@ class Naive:
                 for (other, _), (before, later) in first.items()
             )
         return count
+
+    # -- transactions ------------------------------------------------------------------------------
+
+    def of_transactions(self):
+        """(completion, send) of every record of a transaction that a read-committed poll returned."""
+        for poll, done, record in self.all_records():
+            send = self.by_id.get(record[3], {})
+            if send.get("txn") and poll.get("isolation") != "read_uncommitted":
+                yield done, send
+
+    def aborted_read(self):
+        return sum(self.states[send["txn"]] == "aborted" for _, send in self.of_transactions())
+
+    def early_read(self):
+        return sum(done["index"] < self.closing(send["txn"]) for done, send in self.of_transactions())
+
+    def closing(self, txn):
+        """When its commit was invoked first; or, if it was aborted without one, its end."""
+        ends = [event for event in self.invoked if event["op"] == "end" and event["txn"] == txn]
+        commits = [end["index"] for end in ends if end["commit"]]
+        if commits or self.states[txn] != "aborted":
+            return min(commits, default=self.end)
+        return min(end["index"] for end in ends)
+
+    def ack_in_the_past(self):
+        acked = [s for s in self.effective() if self.outcome(s) == "ok" and self.acked_at(s)]
+        return sum(
+            any(
+                self.acked_at(other)[:2] == self.acked_at(send)[:2]
+                and self.done[other["call"]]["index"] < send["index"]
+                and self.acked_at(other)[2] >= self.acked_at(send)[2]
+                for other in acked
+            )
+            for send in acked
+        )
+
+    def torn_transaction(self):
+        lost = {send["txn"] for send in self.lost() if "txn" in send}
+        seen = {s["txn"] for s in self.effective() if "txn" in s and self.is_polled(s)}
+        return len(lost & seen)

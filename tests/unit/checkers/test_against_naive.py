@@ -133,6 +133,10 @@ CHECKS = {
     "duplicate-delivery": Naive.duplicate_delivery,
     "commit-too-far": Naive.commit_too_far,
     "handler-reorder": Naive.handler_reorder,
+    "ack-in-the-past": Naive.ack_in_the_past,
+    "aborted-read": Naive.aborted_read,
+    "early-read": Naive.early_read,
+    "torn-transaction": Naive.torn_transaction,
 }
 
 
