@@ -1,8 +1,12 @@
 """A cluster whose time stands still unless a test moves it, and listeners that remember."""
 
+import asyncio
+import inspect
+
 import pytest
 
 from streamproof.drivers.memory.cluster import MemoryCluster
+from streamproof.drivers.memory.settings import MemorySettings
 from streamproof.options import ConsumerOptions, ProducerOptions
 from streamproof.records import TopicPartition, TopicSpec
 
@@ -115,3 +119,85 @@ def make_async_ear():
 def log():
     """``log(2)`` is partition 2 of ``readings``."""
     return lambda partition, topic="readings": TopicPartition(topic, partition)
+
+
+class OnLoop:
+    """An async client, driven call by call."""
+
+    def __init__(self, client, run):
+        self._client, self._run = client, run
+
+    def __getattr__(self, name):
+        found = getattr(self._client, name)
+
+        def call(*arguments):
+            made = found(*arguments)
+            return self._run(made) if inspect.isawaitable(made) else made
+
+        return call
+
+
+class Transacting:
+    """A cluster with topics ``in`` and ``out``, and short ways to transact in one colour."""
+
+    def __init__(self, colour, clock, make_ear, run, **settings):
+        self.cluster = MemoryCluster("test", clock=clock, settings=MemorySettings(**settings))
+        self.clock = clock
+        self.make_ear = make_ear
+        self.driver = self.cluster.driver()
+        if colour == "async":
+            self.driver = OnLoop(self.cluster.async_driver(), run)
+            self.wrap = lambda client: OnLoop(client, run)
+        else:
+            self.wrap = lambda client: client
+        self.cluster.create_topics([TopicSpec("in", 1), TopicSpec("out", 2)])
+
+    def producer(self, name="x", **options):
+        """Initialised."""
+        producer = self.raw_producer(name, **options)
+        producer.init_transactions(1)
+        return producer
+
+    def raw_producer(self, name="x", **options):
+        return self.wrap(self.driver.producer(ProducerOptions(transactional_id=name, **options)))
+
+    def consumer(self, group="g", topic="in", **options):
+        """Started, and told its logs."""
+        chosen = ConsumerOptions(topics=(topic,), group=group, **options)
+        consumer = self.wrap(self.driver.consumer(chosen))
+        consumer.ear = self.make_ear()
+        consumer.start(consumer.ear, 1)
+        consumer.poll(1, 0)
+        return consumer
+
+    def send(self, producer, *values, topic="out", partition=0):
+        return [producer.send(topic, value, None, (), partition, None, 1) for value in values]
+
+    def seen(self, isolation="read_committed", topic="out"):
+        consumer = self.wrap(self.driver.consumer(ConsumerOptions(topics=(topic,), isolation=isolation)))
+        consumer.start(self.make_ear(), 1)
+        try:
+            return [record.value for record in consumer.poll(1000, 0)]
+        finally:
+            consumer.close(1)
+
+    def committed(self, group="g"):
+        with self.cluster.lock:
+            found = self.cluster.groups.committed(group, TopicPartition("in", 0))
+        return None if found is None else found.offset
+
+    def state(self, name="x"):
+        return self.cluster.transactions.describe(name).state
+
+
+@pytest.fixture(params=["sync", "async"])
+def make_transacting(request, clock, make_ear, make_async_ear):
+    ear = make_ear if request.param == "sync" else make_async_ear
+    with asyncio.Runner() as runner:
+
+        async def awaited(made):
+            return await made
+
+        yield lambda **settings: Transacting(
+            request.param, clock, ear, lambda made: runner.run(awaited(made)), **settings
+        )

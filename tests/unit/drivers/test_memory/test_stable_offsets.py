@@ -169,6 +169,19 @@ def test_a_waiting_poll_aborts_a_transaction_whose_time_is_over(live, make_ear, 
     assert len(in_thread(second.poll, 100, POLL).result(LONG)) == 20
 
 
+def test_whoever_comes_after_the_timeout_wakes_those_who_wait(cluster, clock, make_ear, in_thread):
+    first = consumer_of(cluster, make_ear())
+    first.poll(1, 0)
+    holding(cluster, first, dict.fromkeys(LOGS, 4), timeout_s=600.0).crash()
+    first.close(1)
+    second = consumer_of(cluster, make_ear())
+    polled = in_thread(second.poll, 100, POLL)
+    until(waits(second))
+    clock.advance(600)
+    cluster.list_groups()
+    assert len(polled.result(LONG)) == 20
+
+
 def test_a_waiting_reader_aborts_a_transaction_whose_time_is_over(live, make_ear, in_thread):
     producer = live.driver().producer(ProducerOptions(transactional_id="x", transaction_timeout_s=0.05))
     producer.init_transactions(1)
