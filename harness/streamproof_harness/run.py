@@ -217,6 +217,11 @@ class Run:
         member.wake()
         self.recorder.note("conductor", "fault", fault="hang", target=member.process, phase="stop")
 
+    async def joined(self, member: Actor) -> None:
+        """Wait until a member that was hired has come into its group."""
+        await self.until(lambda: member.process in self.findings.logs, f"{member.process} joins its group")
+        self._raise_errors()
+
     async def ended(self, member: Actor) -> None:
         """Wait until a member has ended by itself: it was planned to crash."""
         await self.until(lambda: member.is_over, f"{member.process} is gone")

@@ -25,7 +25,7 @@ from streamproof_harness.workloads import workload
         "transform-not-exactly-once": 1000,
         "transform-not-atomic": 10,
         "torn-transaction": 10,
-        "aborted-read": 20,
+        "aborted-read": 10,
         "abort-without-rewind": 10,
         "hanging-transaction": 8,
     },
@@ -55,7 +55,7 @@ async def exactly_once(run: Run) -> None:
         to=sink,
         application="minute-averages",
         transactional_id=run.transactional_id("averages"),
-        abort_one_in=8,
+        abort_one_in=6,
     )
     run.oracles["dashboard"] = MinuteAveragesOracle(readings)
     run.produce(readings, source)

@@ -15,6 +15,7 @@ from streamproof_harness.workloads import workload
     contract={"base": "exactly-once", "order": "partition"},
     evidence={"hanging-transaction": 8, "transform-not-exactly-once": 300},
     parameters={"rate": 300, "seconds": 3, "customers": 100},
+    broker_parameters={"rate": 100, "seconds": 20},
     backends=("memory", "kafka"),
     why_not={"rabbitmq": "AMQP has no transactions over several queues: see the scenario effect-once"},
     crashes=True,
