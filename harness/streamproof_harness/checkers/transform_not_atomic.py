@@ -113,7 +113,7 @@ def _uncovered(terms: Terms, seen: Array) -> Iterator[_Case]:
             f"{words.place_of_send(int(source[at]))} with it"
         )
         sent = int(terms.history.sends.invoked[output[at]])
-        return [sent, int(txns.decided_at[txn[at]])], text
+        return [sent, int(txns.stands_from[txn[at]])], text
 
     for at in np.flatnonzero(covered <= terms.send_place[source]).tolist():
         if _is_read(terms, int(txn[at]), int(log[at])):
