@@ -176,11 +176,12 @@ class AsyncTransformer:
                 records = await self._consumer.poll(self.plan.max_records, _ANOTHER_POLL_S) if left else []
 
     async def _close(self) -> None:
+        # In this order: what the producer leaves behind is settled before the history says "closed".
+        with suppress(Fenced):
+            await self._producer.close()
         await AsyncRecordedConsumer(
             self._consumer, self._recorder, self.process, self.plan.group, self._reporter
         ).close()
-        with suppress(Fenced):
-            await self._producer.close()
 
     def die(self) -> None:
         """Crash: does not return. In this process, what would die with a process goes first."""

@@ -178,11 +178,12 @@ class Transformer:
                 records = self._consumer.poll(self.plan.max_records, _ANOTHER_POLL_S) if left else []
 
     def _close(self) -> None:
+        # In this order: what the producer leaves behind is settled before the history says "closed".
+        with suppress(Fenced):
+            self._producer.close()
         RecordedConsumer(
             self._consumer, self._recorder, self.process, self.plan.group, self._reporter
         ).close()
-        with suppress(Fenced):
-            self._producer.close()
 
     def die(self) -> None:
         """Crash: does not return. In this process, what would die with a process goes first."""
