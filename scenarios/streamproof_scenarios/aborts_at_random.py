@@ -23,9 +23,7 @@ from streamproof_harness.workloads import workload
     },
     parameters={"rate": 500, "seconds": 3, "devices": 50},
     backends=("memory", "kafka"),
-    why_not={
-        "rabbitmq": "AMQP has no transactions over several queues: see exactly-once, which is effect-once there"
-    },
+    why_not={"rabbitmq": "AMQP has no transactions over several queues: see exactly-once, effect-once there"},
 )
 async def aborts_at_random(run: Run) -> None:
     readings = workload("sensors", seed=run.seed, **run.parameters)

@@ -17,9 +17,7 @@ from streamproof_harness.workloads import workload
     parameters={"rate": 300, "seconds": 3, "customers": 100},
     broker_parameters={"rate": 100, "seconds": 20},
     backends=("memory", "kafka"),
-    why_not={
-        "rabbitmq": "AMQP has no transactions over several queues: see exactly-once, which is effect-once there"
-    },
+    why_not={"rabbitmq": "AMQP has no transactions over several queues: see exactly-once, effect-once there"},
     crashes=True,
 )
 async def nothing_hangs(run: Run) -> None:

@@ -17,9 +17,7 @@ from streamproof_harness.workloads import workload
     evidence={"transform-not-exactly-once": 500},
     parameters={"rate": 500, "seconds": 4, "devices": 50},
     backends=("memory", "kafka"),
-    why_not={
-        "rabbitmq": "AMQP has no transactions over several queues: see exactly-once, which is effect-once there"
-    },
+    why_not={"rabbitmq": "AMQP has no transactions over several queues: see exactly-once, effect-once there"},
 )
 async def one_id_twice(run: Run) -> None:
     readings = workload("sensors", seed=run.seed, **run.parameters)

@@ -18,9 +18,7 @@ from streamproof_harness.workloads import workload
     evidence={"own-read": 10, "early-read": 150, "circular-information-flow": 5, "hanging-transaction": 4},
     parameters={"rate": 100, "seconds": 3, "customers": 50, "workers": 2},
     backends=("memory", "kafka"),
-    why_not={
-        "rabbitmq": "AMQP has no transactions over several queues: see exactly-once, which is effect-once there"
-    },
+    why_not={"rabbitmq": "AMQP has no transactions over several queues: see exactly-once, effect-once there"},
 )
 async def relay(run: Run) -> None:
     settings = dict(run.parameters)

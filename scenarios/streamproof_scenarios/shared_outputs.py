@@ -24,9 +24,7 @@ from streamproof_harness.workloads import workload
     },
     parameters={"rate": 500, "seconds": 3, "customers": 100},
     backends=("memory", "kafka"),
-    why_not={
-        "rabbitmq": "AMQP has no transactions over several queues: see exactly-once, which is effect-once there"
-    },
+    why_not={"rabbitmq": "AMQP has no transactions over several queues: see exactly-once, effect-once there"},
 )
 async def shared_outputs(run: Run) -> None:
     orders = workload("orders", seed=run.seed, **run.parameters)
