@@ -5,6 +5,7 @@ import pytest
 from streamproof.drivers.kafka.errors import MEANINGS
 from streamproof.drivers.kafka.transactions import (
     cannot_commit,
+    certain,
     is_passing,
     no_answer,
     overdue,
@@ -14,8 +15,10 @@ from streamproof.drivers.kafka.transactions import (
 from streamproof.errors import (
     AccessDenied,
     ConfigurationError,
+    DeliveryUnknown,
     Fenced,
     NotAssigned,
+    RecordTooLarge,
     TransactionAborted,
     TransactionUnknown,
 )
@@ -75,6 +78,23 @@ def test_what_a_doomed_transaction_sent_is_never_seen_and_that_is_certain():
     assert error.definite
     assert error.__cause__ is cause
     assert "read-committed" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (RecordTooLarge("too large"), RecordTooLarge),
+        (DeliveryUnknown("no answer"), TransactionAborted),
+        (Fenced("an old epoch", definite=False), Fenced),
+    ],
+)
+def test_a_failed_send_of_a_transaction_is_certain(failure, kind):
+    failure.__cause__ = ValueError("native")
+    found = certain(failure, "readings")
+    assert type(found) is kind
+    assert found.definite
+    assert found.__cause__ is failure.__cause__
+    assert str(failure) in str(found)
 
 
 def test_why_a_transaction_cannot_commit_is_its_cause():

@@ -65,6 +65,17 @@ def refused(
     return error
 
 
+def certain(failure: StreamproofError, place: str) -> StreamproofError:
+    """The outcome of a send that failed, in a transaction which therefore does not commit."""
+    if failure.definite:
+        return failure
+    if not isinstance(failure, Fenced):
+        return unseen(place, str(failure), failure.__cause__)
+    fenced = Fenced(str(failure), definite=True)
+    fenced.__cause__ = failure.__cause__
+    return fenced
+
+
 def unseen(place: str, reason: str, cause: BaseException | None = None) -> TransactionAborted:
     """The outcome of a send whose transaction can no longer commit. It may stand in the log, for
     those who read uncommitted records; no other reader will ever see it, and that is certain."""

@@ -19,7 +19,14 @@ from aiokafka.producer.transaction_manager import PidAndEpoch, TransactionManage
 
 from streamproof.deliveries import AsyncDeliveries, AsyncDelivery
 from streamproof.drivers.kafka.group import require_member
-from streamproof.drivers.kafka.transactions import cannot_commit, no_answer, overdue, refused, unseen
+from streamproof.drivers.kafka.transactions import (
+    cannot_commit,
+    certain,
+    no_answer,
+    overdue,
+    refused,
+    unseen,
+)
 from streamproof.drivers.kafka_aiokafka.admin import AiokafkaAdmin
 from streamproof.drivers.kafka_aiokafka.batches import Batch, CarefulSender, Ledger
 from streamproof.drivers.kafka_aiokafka.client import Deadline, ended
@@ -111,8 +118,8 @@ class _Ledger(Ledger):
         if self.is_aborting:
             super().fail(batch, lambda: unseen(place, "taken back by the abort"))
             return
-        self.note(_certain(failure(), place))
-        super().fail(batch, lambda: _certain(failure(), place))
+        self.note(certain(failure(), place))
+        super().fail(batch, lambda: certain(failure(), place))
 
     def note(self, failure: StreamproofError) -> None:
         """This send, or what it needed, failed."""
@@ -123,14 +130,6 @@ class _Ledger(Ledger):
             super().settle_numbers(batch, is_certain=True)
         elif batch.retry_count:
             self.is_out_of_step = True
-
-
-def _certain(error: StreamproofError, place: str) -> StreamproofError:
-    if isinstance(error, Fenced):
-        found: StreamproofError = Fenced(str(error), definite=True)
-        found.__cause__ = error.__cause__
-        return found
-    return error if error.definite else unseen(place, str(error), error.__cause__)
 
 
 class TransactionalSender(AiokafkaProducer):

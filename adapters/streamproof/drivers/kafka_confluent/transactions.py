@@ -21,7 +21,14 @@ from enum import Enum
 
 from streamproof.deliveries import Deliveries, Delivery
 from streamproof.drivers.kafka.group import require_member
-from streamproof.drivers.kafka.transactions import cannot_commit, no_answer, overdue, refused, unseen
+from streamproof.drivers.kafka.transactions import (
+    cannot_commit,
+    certain,
+    no_answer,
+    overdue,
+    refused,
+    unseen,
+)
 from streamproof.drivers.kafka_confluent.admin import Deadline
 from streamproof.drivers.kafka_confluent.aside import Aside, NoAnswer
 from streamproof.drivers.kafka_confluent.client import (
@@ -56,6 +63,7 @@ same."""
 _CONNECT_S = 10.0
 _LEAST_S = 0.5
 
+_PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 _LOCAL = (KafkaError._INCONSISTENT, KafkaError._STATE)
 """Refusals of the library itself, before it asks."""
 
@@ -127,19 +135,19 @@ class TransactionalSender(ConfluentProducer):
         return deliveries
 
     def _explained(self, error: KafkaError, topic: str) -> StreamproofError:
-        found = super()._explained(error, topic)
-        if not found.definite:
-            found = unseen(topic, error.str(), found.__cause__)
-        self._note(found)
-        return found
+        if error.code() in _PURGED:
+            return self._note(unseen(topic, "taken back", KafkaException(error)))
+        return self._note(certain(super()._explained(error, topic), topic))
 
     def _refused(self, refusal: Exception, topic: str) -> StreamproofError:
-        found = super()._refused(refusal, topic)
-        self._note(found)
-        return found
+        if self.fatal is not None and isinstance(refusal, KafkaException):
+            # The library says no more here than that there was such an error.
+            refusal = KafkaException(self.fatal)
+        return self._note(certain(super()._refused(refusal, topic), topic))
 
-    def _note(self, failure: StreamproofError) -> None:
+    def _note(self, failure: StreamproofError) -> StreamproofError:
         self.failure = self.failure or failure
+        return failure
 
 
 class ConfluentTransactionalProducer:

@@ -210,6 +210,9 @@ def test_a_send_of_the_fenced_is_certainly_not_seen(place, topic):
     place.wait_for(lambda: delivery.is_settled, "its outcome", lambda: older.flush(BOUND_S))
     assert isinstance(delivery.error, Fenced | TransactionAborted)
     assert delivery.outcome is Outcome.FAILED
+    late = send(older, topic, b"third")
+    assert isinstance(late.error, Fenced)
+    assert late.outcome is Outcome.FAILED
     with pytest.raises(Fenced):
         older.commit_transaction(BOUND_S)
     assert seen(place, topic, b"last") == []
