@@ -47,6 +47,7 @@ _UNREAD: Final[dict[str, Any]] = {
 
 _STARTED = "of what the former one had sent in its transaction before, the raise has aborted a part"
 _OPEN = "it is read in a transaction that is still open"
+_IF_ABORTED = "and no less, should that be aborted: groups of real brokers still change when work begins"
 
 
 def _read_uncommitted(options: ConsumerOptions) -> ConsumerOptions:
@@ -73,6 +74,7 @@ TRANSACTIONAL: Final[tuple[Mutant, ...]] = (
         "early-read",
         "a consumer reads uncommitted records, and its application does not know",
         options=_read_uncommitted,
+        others={"aborted-read": _IF_ABORTED},
         **_SHARED,
     ),
     Mutant(
@@ -80,7 +82,7 @@ TRANSACTIONAL: Final[tuple[Mutant, ...]] = (
         "own-read",
         "a worker's polls bring what its open transaction sent",
         options=_read_uncommitted,
-        others={"early-read": _OPEN},
+        others={"early-read": _OPEN, "aborted-read": _IF_ABORTED},
         **_ALONE,
     ),
     Mutant(
@@ -114,7 +116,11 @@ TRANSACTIONAL: Final[tuple[Mutant, ...]] = (
         "circular-information-flow",
         "two workers' open transactions poll each other's records",
         options=_read_uncommitted,
-        others={"early-read": _OPEN, "own-read": "and so are those of their own"},
+        others={
+            "early-read": _OPEN,
+            "own-read": "and so are those of their own",
+            "aborted-read": _IF_ABORTED,
+        },
         **_RELAY,
     ),
     Mutant(
@@ -136,7 +142,6 @@ TRANSACTIONAL: Final[tuple[Mutant, ...]] = (
             "transform-not-atomic": "it is as if the aborted progress had been stored",
             "transform-not-exactly-once": "nothing is made of the input that it skips",
         },
-        at=0,
         **_ABORTS,
     ),
     Mutant(

@@ -172,6 +172,11 @@ class AsyncKeepsARevokedLog(AsyncBrokenConsumer):
 class AsyncGoesOnAfterAnAbort(AsyncBrokenConsumer):
     """Does not go back to where it is sent."""
 
+    async def poll(self, max_records: int, timeout_s: float) -> list[RawRecord]:
+        records = await self.inner.poll(max_records, timeout_s)
+        self.turn.count(record.headers for record in records)
+        return records
+
     async def seek(self, partitions: Sequence[TopicPartition], to: Position, timeout_s: float) -> None:
         if self.turn.is_due:
             self.turn.strike()

@@ -174,6 +174,11 @@ class KeepsARevokedLog(BrokenConsumer):
 class GoesOnAfterAnAbort(BrokenConsumer):
     """Does not go back to where it is sent."""
 
+    def poll(self, max_records: int, timeout_s: float) -> list[RawRecord]:
+        records = self.inner.poll(max_records, timeout_s)
+        self.turn.count(record.headers for record in records)
+        return records
+
     def seek(self, partitions: Sequence[TopicPartition], to: Position, timeout_s: float) -> None:
         if self.turn.is_due:
             self.turn.strike()
