@@ -110,8 +110,8 @@ class ConfluentProducer:
         def send(topic: str, value: Any, *, key: Any = None, **more: Any) -> Any:
             if (
                 more
-                or not (type(value) is bytes or value is None)
-                or not (key is None or type(key) is bytes)
+                or (type(value) is not bytes and value is not None)
+                or (key is not None and type(key) is not bytes)
                 or type(topic) is not str
                 or not topic
             ):
