@@ -81,14 +81,18 @@ CAPABILITIES = Capabilities(
 )
 
 
+_TOLD = frozenset({"FAIL", "ERROR", "FATAL", "TXNERR", "ADDPARTS", "ADDOFFSETS", "GETPID"})
+
+
 class _LibraryLog:
     """Where the library logs. It tells of each failed attempt to connect, dozens a second while a
-    broker is away; that is an error of the calls it makes fail, and a detail in the log."""
+    broker is away, and of each transaction that fails; those are errors of the calls that they make
+    fail, and details in the log."""
 
     def log(self, level: int, text: str, facility: str, client: str, line: str) -> None:
         """As the library calls it."""
-        is_attempt = facility in ("FAIL", "ERROR")
-        _library_log.log(logging.DEBUG if is_attempt else level, text, facility, client, line)
+        is_told = facility in _TOLD
+        _library_log.log(logging.DEBUG if is_told else level, text, facility, client, line)
 
 
 class Trouble:
