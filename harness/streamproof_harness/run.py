@@ -222,6 +222,15 @@ class Run:
         await self.until(lambda: member.process in self.findings.logs, f"{member.process} joins its group")
         self._raise_errors()
 
+    async def holds(self, member: Actor) -> None:
+        """Wait until a member holds a log, so that it gets something to do, or is over already."""
+
+        def has_logs() -> bool:
+            self._raise_errors()
+            return member.is_over or self.findings.logs.get(member.process, 0) > 0
+
+        await self.until(has_logs, f"{member.process} holds a log")
+
     async def ended(self, member: Actor) -> None:
         """Wait until a member has ended by itself: it was planned to crash."""
         await self.until(lambda: member.is_over, f"{member.process} is gone")

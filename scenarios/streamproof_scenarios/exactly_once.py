@@ -14,7 +14,7 @@ from streamproof_harness.applications.minute_averages import MinuteAveragesOracl
 from streamproof_harness.clients.plans import STEPS
 from streamproof_harness.run import Run
 from streamproof_harness.scenario import scenario
-from streamproof_harness.workloads import workload
+from streamproof_harness.workloads import waves, workload
 
 
 @scenario(
@@ -58,11 +58,14 @@ async def exactly_once(run: Run) -> None:
         abort_one_in=6,
     )
     run.oracles["dashboard"] = MinuteAveragesOracle(readings)
-    run.produce(readings, source)
+    first, *others = waves(readings, len(STEPS) + 1)
+    run.produce(first, source)
     # Started again under its own id, a worker fences what its former self left open.
     own = run.transactional_id("averages", "started-again")
-    for step in STEPS:
-        doomed = run.hire(workers, transactional_id=own, crash_at=step, crash_after=3)
+    for step, wave in zip(STEPS, others, strict=True):
+        doomed = run.hire(workers, transactional_id=own, crash_at=step)
+        await run.holds(doomed)
+        run.produce(wave, source)
         await run.ended(doomed)
         run.claim(doomed.is_crashed, f"a worker died in the middle of its work: {step}")
     run.hire(workers, transactional_id=own)

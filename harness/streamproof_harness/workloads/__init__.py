@@ -8,6 +8,7 @@ from streamproof_harness.workloads.answer import Answer, Mean, Members, Table
 from streamproof_harness.workloads.oracle import Oracle, OracleReport, Row
 from streamproof_harness.workloads.registry import WORKLOADS, WorkloadKind, workload
 from streamproof_harness.workloads.rendering import report_lines
+from streamproof_harness.workloads.waves import waves
 from streamproof_harness.workloads.workload import ID_HEADER, Message, Workload
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "Workload",
     "WorkloadKind",
     "report_lines",
+    "waves",
     "workload",
 ]
