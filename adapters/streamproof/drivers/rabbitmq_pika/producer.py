@@ -81,7 +81,7 @@ class PikaProducer:
             publish.settle(error)
             return publish
         if must_wake:
-            self._sending.link.call(self._sending.drain)
+            self._sending.link.call(self._sending.wake)
         return publish
 
     def send_many(self, topic: str, records: Sequence[RawOutgoing], timeout_s: float) -> Deliveries:
@@ -103,7 +103,7 @@ class PikaProducer:
                 break
             pending = pending[taken:]
             if must_wake:
-                self._sending.link.call(self._sending.drain)
+                self._sending.link.call(self._sending.wake)
         return Deliveries(publishes)
 
     def flush(self, timeout_s: float) -> None:

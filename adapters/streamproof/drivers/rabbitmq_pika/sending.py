@@ -27,6 +27,8 @@ _WINDOW_BYTES = 64_000_000
 _BATCH_RECORDS = 500
 _BATCH_BYTES = 4_000_000
 _LOOK_S = 0.5
+_LONGEST_LINGER_S = 0.002
+"""What suffices at some thousand records a second; with more the batches grow by themselves."""
 
 
 class Sending:
@@ -39,6 +41,7 @@ class Sending:
         self._endpoint = endpoint
         self._catalogue = catalogue
         self._timeout_s = options.delivery_timeout_s
+        self._linger_s = min(options.linger_ms / 1000, _LONGEST_LINGER_S)
         self._unconfirmed: dict[int, Publish] = {}
         self._unconfirmed_bytes = 0
         self._writer: WritingChannel | None = None
@@ -59,6 +62,8 @@ class Sending:
 
     def tell_floor(self) -> None:
         """Somebody waits until all is settled."""
+        if self._is_planned:
+            self.drain()
         buffer = self.buffer
         with buffer.changed:
             buffer.floor = self._oldest() - 1
@@ -145,6 +150,17 @@ class Sending:
 
     # -- writing ---------------------------------------------------------------------------
 
+    def wake(self) -> None:
+        """Records were sent while the writing slept. If none is on its way they are written at once,
+        else they wait a moment for others (RFC 896): one by one, each would cost the server a look at
+        the socket, and a step of the queue's consensus."""
+        buffer = self.buffer
+        is_alone = len(buffer.waiting) < _BATCH_RECORDS and not buffer.waiters
+        if self._unconfirmed and self._linger_s and is_alone:
+            self._plan(self._linger_s)
+        else:
+            self.drain()
+
     def drain(self) -> None:
         """Write what waits, as far as the window allows; more follows when confirms come."""
         self._is_planned = False
@@ -201,11 +217,11 @@ class Sending:
     def _has_room(self) -> bool:
         return len(self._unconfirmed) < _WINDOW_RECORDS and self._unconfirmed_bytes < _WINDOW_BYTES
 
-    def _plan(self) -> None:
-        """Go on writing after what the socket has for us now."""
+    def _plan(self, delay_s: float = 0.0) -> None:
+        """Go on writing after what the socket has for us now, or later."""
         if not self._is_planned:
             self._is_planned = True
-            self.link.later(0, self.drain)
+            self.link.later(delay_s, self.drain)
 
     def _rest(self) -> None:
         """With nothing waiting, sleep until a send wakes the writing; else confirms, an open channel
