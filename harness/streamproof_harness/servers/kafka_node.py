@@ -25,9 +25,11 @@ SETTINGS = {
     "share.coordinator.state.topic.num.partitions": "4",
     "group.initial.rebalance.delay.ms": "0",
     "auto.create.topics.enable": "false",
-    # After a kill the controller refuses the broker until its old session is over (9 s by default).
-    "broker.session.timeout.ms": "2000",
-    "broker.heartbeat.interval.ms": "400",
+    # After a kill the controller refuses the broker until its old session is over (9 s by default). Not
+    # shorter than a busy machine may keep a broker waiting: one that was fenced for a moment can lose a
+    # group of clients for good (seen with 2 s and Kafka 4.3.0).
+    "broker.session.timeout.ms": "6000",
+    "broker.heartbeat.interval.ms": "500",
     "log.cleaner.dedupe.buffer.size": "16777216",
 }
 
