@@ -486,6 +486,9 @@ def test_a_broker_that_hangs_makes_every_verb_end_within_its_bound(broker, play_
     play_on(broker.url, scene)
 
 
+# Kafka 4.3.0, killed right after a commit, sometimes does not write the markers when it is back: then
+# the id cannot be taken over for minutes. In the full form only, until that can be told apart.
+@pytest.mark.slow
 def test_a_broker_that_dies_after_a_commit_and_during_one(broker, play_on):
     async def scene(place):
         topic, other = await place.topic(), await place.topic()

@@ -420,6 +420,9 @@ def test_a_signal_is_served_while_a_commit_waits(private):
     assert seen(place, topic, b"last")[-1:] == [b"after"]
 
 
+# Kafka 4.3.0, killed right after a commit, sometimes does not write the markers when it is back: then
+# the id cannot be taken over for minutes. In the full form only, until that can be told apart.
+@pytest.mark.slow
 def test_a_broker_that_dies_after_a_commit_and_during_one(private):
     """One restart for both, for it takes long."""
     server, place = private
