@@ -367,3 +367,21 @@ def test_a_member_that_lost_its_log_commits_nothing(bus):
                 tx.send("out", polled[0].value)
     assert seen(bus) == []
     consumer.close()
+
+
+def test_a_log_that_goes_while_its_transaction_polls_on_takes_the_transaction_with_it(bus):
+    bus.producer().send_many("in", numbers(4)).result()
+    consumer = bus.consumer("in", group="g")
+    with bus.producer(transactional_id="a") as producer:
+        polled = []
+        while len(polled) < 4:
+            polled += consumer.poll(4, 1)
+        other = bus.consumer("in", group="g")
+        with pytest.raises(NotAssigned, match="went to another member"), producer.transaction(consumer) as tx:  # noqa: PT012
+            tx.send("out", polled[0].value)
+            while len(consumer.assignment()) == 2 or not other.assignment():
+                consumer.poll(4, 0.05)
+                other.poll(1, 0.05)
+        other.close()
+    assert seen(bus) == []
+    consumer.close()

@@ -24,6 +24,8 @@ class AsyncAssignment:
         self.observer = observer
         self.generation: int | None = None
         self.tenures: dict[TopicPartition, int] = {}
+        self.unsettled_losses = 0
+        """How many logs went of which records were out whose progress no transaction had settled."""
         self._last_tenure = 0
         self._in_flight = in_flight
         self._guard = guard
@@ -60,5 +62,6 @@ class AsyncAssignment:
             self.tenures.pop(partition, None)
         self._progress.forget(partitions)
         with self._guard:
+            self.unsettled_losses += len(self._in_flight.first_offsets(partitions))
             self._in_flight.drop(partitions)
             self._forget_flow(partitions)

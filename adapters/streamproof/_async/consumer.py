@@ -230,6 +230,11 @@ class AsyncConsumer(Generic[K, V]):
         """The logs held, each with a number that is another one whenever the log came anew."""
         return self._assignment.tenures
 
+    @property
+    def unsettled_losses(self) -> int:
+        """How many logs went, so far, with records of theirs out that no transaction had settled."""
+        return self._assignment.unsettled_losses
+
     def membership(self) -> GroupMembership:
         """This member, as a transaction names it."""
         self._require_open()

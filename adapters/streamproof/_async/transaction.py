@@ -10,7 +10,7 @@ from streamproof._async.consumer import AsyncConsumer
 from streamproof._async.transactions import AsyncTransactions
 from streamproof.checks import HeadersLike, as_headers
 from streamproof.deliveries import AsyncDeliveries, AsyncDelivery
-from streamproof.errors import Closed, StreamproofError, UsageError
+from streamproof.errors import Closed, NotAssigned, StreamproofError, UsageError
 from streamproof.records import Outgoing, TopicPartition
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class AsyncTransaction:
         self._partitions = partitions
         self._timeout_s = timeout_s
         self._readers: dict[Reader, Offsets | None] = dict.fromkeys(consumers)
+        self._losses: dict[Reader, int] = {}
         self._is_open = False
 
     async def send(
@@ -96,6 +97,11 @@ class AsyncTransaction:
         transaction cannot commit then."""
         self._require_open()
         _require_member(consumer)
+        if consumer.unsettled_losses != self._losses.get(consumer, consumer.unsettled_losses):
+            raise NotAssigned(
+                "a log that was read for this transaction went to another member meanwhile, which reads its "
+                "records again: nothing made from them may be committed"
+            )
         offsets = consumer.take_progress(self._partitions)
         self._readers[consumer] = {**(self._readers.get(consumer) or {}), **offsets}
         if offsets:
@@ -105,6 +111,7 @@ class AsyncTransaction:
         for consumer in self._readers:
             _require_member(consumer)
         await self._transactions.begin(tuple(self._readers), self._timeout_s)
+        self._losses = {consumer: consumer.unsettled_losses for consumer in self._readers}
         self._is_open = True
         return self
 

@@ -11,7 +11,7 @@ from streamproof._sync.consumer import Consumer
 from streamproof._sync.transactions import Transactions
 from streamproof.checks import HeadersLike, as_headers
 from streamproof.deliveries import Deliveries, Delivery
-from streamproof.errors import Closed, StreamproofError, UsageError
+from streamproof.errors import Closed, NotAssigned, StreamproofError, UsageError
 from streamproof.records import Outgoing, TopicPartition
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Transaction:
         self._partitions = partitions
         self._timeout_s = timeout_s
         self._readers: dict[Reader, Offsets | None] = dict.fromkeys(consumers)
+        self._losses: dict[Reader, int] = {}
         self._is_open = False
 
     def send(
@@ -97,6 +98,11 @@ class Transaction:
         transaction cannot commit then."""
         self._require_open()
         _require_member(consumer)
+        if consumer.unsettled_losses != self._losses.get(consumer, consumer.unsettled_losses):
+            raise NotAssigned(
+                "a log that was read for this transaction went to another member meanwhile, which reads its "
+                "records again: nothing made from them may be committed"
+            )
         offsets = consumer.take_progress(self._partitions)
         self._readers[consumer] = {**(self._readers.get(consumer) or {}), **offsets}
         if offsets:
@@ -106,6 +112,7 @@ class Transaction:
         for consumer in self._readers:
             _require_member(consumer)
         self._transactions.begin(tuple(self._readers), self._timeout_s)
+        self._losses = {consumer: consumer.unsettled_losses for consumer in self._readers}
         self._is_open = True
         return self
 
