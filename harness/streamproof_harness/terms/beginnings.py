@@ -7,6 +7,7 @@ a reader begins after a `seek` or a `nack` is its own business.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ class _Spans:
 
     def any(self, since: int, until: int) -> bool:
         """Whether any began before `until` and ended after `since`."""
-        count = int(np.searchsorted(self._begun, until))
+        count = bisect_left(self._begun, until)
         return count > 0 and self._ended[count - 1] >= since
 
 
@@ -162,9 +163,9 @@ class _Builder:
             ends = self.terms.holding.interruptions(process, log)
             before = int(np.searchsorted(ends, done))
             return int(ends[before - 1]) if before else int(self._first_events[process])
-        spans = assignments.spans.get((process, log), ())
-        held = [start for start, stop in spans if start <= done and stop >= invoked]
-        return held[-1] if held else None
+        spans = assignments.spans.get((process, log), [])
+        at = bisect_right(spans, (done, self.never)) - 1
+        return spans[at][0] if at >= 0 and spans[at][1] >= invoked else None
 
     def _ended_at(self, txn: int) -> int:
         txns = self.terms.transactions
@@ -177,8 +178,9 @@ class _Builder:
         since = int(polls.completed[reading.poll[entry - 1]])
         until = int(polls.completed[reading.poll[entry]])
         over = self.terms.transactions.over_at
-        near = [t for t in self._rewinds.get((process, log), ()) if since < over[t.txn] < until]
-        return near[-1] if near else None
+        rewinds = self._rewinds.get((process, log), [])
+        at = bisect_left(rewinds, until, key=lambda taken: int(over[taken.txn])) - 1
+        return rewinds[at] if at >= 0 and over[rewinds[at].txn] > since else None
 
     # -- where it should have begun --------------------------------------------------------------------
 
@@ -209,8 +211,13 @@ class _Builder:
         return self.terms.transactions.state[taken.txn] != ABORTED and rank == before
 
     def _reset(self, one: Beginning) -> str:
-        opened = [reset for index, reset in self._opens.get(one.process, ()) if index < one.until]
-        return opened[-1] if opened else ""
+        """The reset policy with which the process opened last."""
+        return self._opened(one)[1]
+
+    def _opened(self, one: Beginning) -> tuple[int, str]:
+        opens = self._opens.get(one.process, [])
+        at = bisect_left(opens, (one.until, "")) - 1
+        return opens[at] if at >= 0 else (-1, "")
 
     def _is_reset(self, one: Beginning, rank: int) -> bool:
         """Whether a reader without any progress may begin here: anywhere, if its policy is not known."""
@@ -218,7 +225,7 @@ class _Builder:
         if reset == "earliest":
             return rank == int(terms.ranks(one.log, np.zeros(1, np.int64))[0])
         if reset == "latest":
-            opened = next(index for index, _ in reversed(self._opens[one.process]) if index < one.until)
+            opened = self._opened(one)[0]
             send = int(terms.record_send[terms.reading.row[one.entry]])
             sends = terms.history.sends
             return send < 0 or sends.outcome[send] != OK or bool(sends.completed[send] > opened)

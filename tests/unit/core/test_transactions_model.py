@@ -27,7 +27,9 @@ from streamproof.errors import Fenced
 from streamproof.records import Record, TopicPartition
 
 LOGS = [TopicPartition(topic, partition) for topic in ("a", "b") for partition in (0, 1)]
-GROUPS = ["g", "h"]
+GROUPS = ["g"]
+READ = [LOGS[0], LOGS[2]]
+"""Few, so that commits meet."""
 TIMEOUT_MS = 1000
 
 REFUSED = (Fenced, TransactionTimedOut)
@@ -201,7 +203,7 @@ class CoordinatorAgainstLists(RuleBasedStateMachine):
         made = [Record(*log.name, first + index, None, b"") for index in range(records)]
         log.append(made, records, 0, *stamp)
 
-    @rule(at=clients, group=st.sampled_from(GROUPS), log=logs, offset=st.integers(0, 99))
+    @rule(at=clients, group=st.sampled_from(GROUPS), log=st.sampled_from(READ), offset=st.integers(0, 99))
     def hold(self, at, group, log, offset):
         client = self.people[at]
 
@@ -225,7 +227,7 @@ class CoordinatorAgainstLists(RuleBasedStateMachine):
         transaction.groups.add(group)
         self.stored[group].append(Stored(log, offset, transaction))
 
-    @rule(group=st.sampled_from(GROUPS), log=logs, offset=st.integers(0, 99))
+    @rule(group=st.sampled_from(GROUPS), log=st.sampled_from(READ), offset=st.integers(0, 99))
     def store(self, group, log, offset):
         self.groups.commit(group, None, 0, {log: CommittedOffset(offset)}, self.now_ns)
         self.stored[group].append(Stored(log, offset, None))
@@ -266,7 +268,7 @@ class CoordinatorAgainstLists(RuleBasedStateMachine):
 
     # -- what happens to them --------------------------------------------------------------
 
-    @rule(passed_ms=st.sampled_from([1, 300, 700]))
+    @rule(passed_ms=st.sampled_from([300, 700]))
     def pass_time(self, passed_ms):
         self.now_ns += passed_ms * 1_000_000
         late = [

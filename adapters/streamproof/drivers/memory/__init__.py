@@ -6,7 +6,7 @@ connections of the process to that name, whatever their colour, thread or event 
 :class:`~streamproof.drivers.memory.cluster.MemoryCluster` and take ``cluster.driver()`` or
 ``cluster.async_driver()``: nothing is shared but by passing it on.
 
-Options: ``partitions``, ``auto_create``, ``max_message_bytes``; see
+Options: ``partitions``, ``auto_create``, ``max_message_bytes``, ``transaction_version``; see
 :class:`~streamproof.drivers.memory.settings.MemorySettings`.
 """
 
